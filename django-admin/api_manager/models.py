@@ -1,0 +1,367 @@
+"""The shared schema: tiers, keys, the request log, usage, audit and the drain's cursor.
+
+These models and the migrations made from them are the only definition of the tables;
+the API service mirrors them in ``ratelimiter.models``, and a contract test proves the two
+equal. Constraints and indexes are named, and defaults stand in the database, because both
+services and psql write here.
+"""
+
+from django.db import models
+from django.db.models import F, Func, Q
+from django.db.models.functions import Now
+from django.db.models.lookups import Exact
+from django.utils import timezone
+
+MAX_REQUESTS_PER_HOUR = 10**10
+"""The highest rate for which the limiter's arithmetic was shown to be exact."""
+MAX_BURST = 10**9
+MAX_REFILL_HOURS = 87_600
+"""Ten years: a bucket that takes longer to refill is refused."""
+
+
+def _rate_checks(table: str) -> list[models.BaseConstraint]:
+    """The constraints on ``requests_per_hour`` and ``burst``; NULL passes a CHECK."""
+    return [
+        models.CheckConstraint(
+            name=f"{table}_requests_per_hour_check",
+            condition=Q(
+                requests_per_hour__gte=1, requests_per_hour__lte=MAX_REQUESTS_PER_HOUR
+            ),
+            violation_error_message=f"Requests per hour: from 1 to {MAX_REQUESTS_PER_HOUR:,}.",
+        ),
+        models.CheckConstraint(
+            name=f"{table}_burst_check",
+            condition=Q(burst__gte=1, burst__lte=MAX_BURST),
+            violation_error_message=f"Burst: from 1 to {MAX_BURST:,}.",
+        ),
+        models.CheckConstraint(
+            name=f"{table}_refill_check",
+            condition=Q(burst__lte=F("requests_per_hour") * MAX_REFILL_HOURS),
+            violation_error_message="Burst: at this rate it takes over ten years to refill.",
+        ),
+    ]
+
+
+class Tier(models.Model):
+    """A plan: the rate and burst of every key that has none of its own."""
+
+    name = models.CharField(
+        max_length=50,
+        help_text="Lower-case letters, digits, - and _; shown to clients.",
+    )
+    requests_per_hour = models.BigIntegerField(
+        help_text="The rate at which tokens come back."
+    )
+    burst = models.BigIntegerField(
+        null=True,
+        blank=True,
+        help_text="The bucket's capacity; empty: as many as requests per hour.",
+    )
+    description = models.TextField(blank=True, db_default="")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "tier"
+        ordering = ("requests_per_hour", "id")
+        constraints = (
+            models.UniqueConstraint(fields=["name"], name="tier_name_key"),
+            models.CheckConstraint(
+                name="tier_name_check",
+                condition=Q(name__regex=r"^[a-z0-9][a-z0-9_-]*$"),
+                violation_error_message="Name: lower-case letters, digits, - and _ only.",
+            ),
+            *_rate_checks("tier"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class APIKey(models.Model):
+    """An issued key. Only its SHA-256 digest is stored, and no key is ever deleted.
+
+    ``replaces`` points from a rotated key to the one before it; the bucket belongs to the
+    first of the chain, so that a rotation mints no fresh burst.
+    """
+
+    class Status(models.TextChoices):
+        """What a key is good for at a moment; the first that holds, in this order."""
+
+        REVOKED = "revoked"
+        EXPIRED = "expired"
+        PAUSED = "paused"
+        ACTIVE = "active"
+
+    name = models.CharField(max_length=100, help_text="What or whom the key is for.")
+    owner_email = models.EmailField(blank=True, db_default="")
+    hint = models.CharField(
+        max_length=32, editable=False, help_text="What of the key may be shown."
+    )
+    digest = models.BinaryField(editable=False)
+    tier = models.ForeignKey(
+        Tier, on_delete=models.PROTECT, db_index=False, related_name="keys"
+    )
+    requests_per_hour = models.BigIntegerField(
+        null=True, blank=True, help_text="Overrides the tier's rate."
+    )
+    burst = models.BigIntegerField(
+        null=True, blank=True, help_text="Overrides the tier's burst."
+    )
+    is_active = models.BooleanField(
+        "active", default=True, db_default=True, help_text="Off: the key is paused."
+    )
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    replaces = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        editable=False,
+        db_index=False,
+        related_name="replaced_by",
+    )
+    created_at = models.DateTimeField("created", db_default=Now(), editable=False)
+    updated_at = models.DateTimeField("updated", db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "api_key"
+        verbose_name = "API key"
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(fields=["digest"], name="api_key_digest_key"),
+            models.UniqueConstraint(fields=["replaces"], name="api_key_replaces_key"),
+            models.CheckConstraint(
+                name="api_key_digest_check",
+                condition=Exact(
+                    Func(
+                        F("digest"),
+                        function="octet_length",
+                        output_field=models.IntegerField(),
+                    ),
+                    32,
+                ),
+            ),
+            models.CheckConstraint(name="api_key_name_check", condition=~Q(name="")),
+            models.CheckConstraint(
+                name="api_key_replaces_check", condition=~Q(replaces=F("id"))
+            ),
+            *_rate_checks("api_key"),
+        )
+        indexes = (models.Index(fields=["tier"], name="api_key_tier_idx"),)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.hint})"
+
+    @property
+    def status(self) -> Status:
+        """What the key is good for now."""
+        if self.revoked_at is not None:
+            return self.Status.REVOKED
+        if self.expires_at is not None and self.expires_at <= timezone.now():
+            return self.Status.EXPIRED
+        return self.Status.ACTIVE if self.is_active else self.Status.PAUSED
+
+    @property
+    def effective_requests_per_hour(self) -> int:
+        """The key's own rate, else its tier's."""
+        return self.requests_per_hour or self.tier.requests_per_hour
+
+    @property
+    def effective_burst(self) -> int:
+        """The key's own burst, else its tier's, else the effective rate."""
+        return self.burst or self.tier.burst or self.effective_requests_per_hour
+
+
+class RequestLog(models.Model):
+    """One decision: an admitted request is a row of its own, denials may share one.
+
+    Totals are ``sum(count)``. The table is partitioned by day on ``timestamp`` (primary key
+    in the database: ``(id, timestamp)``) and has no foreign key, so that the drain's COPY
+    never waits for an edit of a key.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    api_key = models.ForeignKey(
+        APIKey,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="log",
+    )
+    endpoint = models.CharField(max_length=200)
+    status_code = models.SmallIntegerField()
+    cost = models.BigIntegerField()
+    remaining = models.BigIntegerField(
+        null=True, help_text="Whole tokens left after the decision."
+    )
+    count = models.IntegerField(db_default=1)
+    client_ip = models.GenericIPAddressField(null=True)
+    timestamp = models.DateTimeField()
+
+    class Meta:
+        db_table = "request_log"
+        verbose_name = "request"
+        ordering = ("-timestamp", "-id")
+        constraints = (
+            models.CheckConstraint(
+                name="request_log_status_code_check",
+                condition=Q(status_code__gte=100, status_code__lte=599),
+            ),
+            models.CheckConstraint(
+                name="request_log_cost_check", condition=Q(cost__gte=1)
+            ),
+            models.CheckConstraint(
+                name="request_log_count_check",
+                condition=Q(count=1) | Q(count__gt=1, status_code__gte=400),
+            ),
+        )
+        indexes = (
+            models.Index(
+                fields=["api_key", "timestamp"], name="request_log_key_timestamp_idx"
+            ),
+            models.Index(fields=["timestamp", "id"], name="request_log_timestamp_idx"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.timestamp:%Y-%m-%d %H:%M:%S} {self.endpoint} {self.status_code}"
+
+
+class UsageHourly(models.Model):
+    """What a key did at an endpoint within an hour; kept by the drain, with the log's rows."""
+
+    api_key = models.ForeignKey(
+        APIKey,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="usage",
+    )
+    hour = models.DateTimeField(help_text="The start of the hour, UTC.")
+    endpoint = models.CharField(max_length=200)
+    allowed = models.BigIntegerField(db_default=0)
+    limited = models.BigIntegerField(db_default=0)
+    cost = models.BigIntegerField(
+        db_default=0, help_text="Tokens spent by the allowed."
+    )
+
+    class Meta:
+        db_table = "usage_hourly"
+        verbose_name = "hourly usage"
+        verbose_name_plural = "hourly usage"
+        ordering = ("-hour", "api_key_id", "endpoint")
+        constraints = (
+            models.UniqueConstraint(
+                fields=["api_key", "hour", "endpoint"],
+                name="usage_hourly_key_hour_endpoint_key",
+            ),
+            models.CheckConstraint(
+                name="usage_hourly_counts_check",
+                condition=Q(allowed__gte=0, limited__gte=0, cost__gte=0),
+            ),
+        )
+        indexes = (models.Index(fields=["hour"], name="usage_hourly_hour_idx"),)
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H:00} {self.endpoint}"
+
+
+class KeyActivity(models.Model):
+    """When a key was last used; apart from the key, so that its use does not look like an edit."""
+
+    api_key = models.OneToOneField(
+        APIKey,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        primary_key=True,
+        related_name="activity",
+    )
+    last_used_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "key_activity"
+        verbose_name_plural = "key activity"
+
+    def __str__(self) -> str:
+        return f"{self.api_key_id} {self.last_used_at}"
+
+
+class AuditEvent(models.Model):
+    """Who did what to which key or tier; written by both services, never changed."""
+
+    class Action(models.TextChoices):
+        """What was done."""
+
+        CREATED = "created"
+        UPDATED = "updated"
+        ACTIVATED = "activated"
+        PAUSED = "paused"
+        ROTATED = "rotated"
+        REVOKED = "revoked"
+        RESET = "reset"
+        DELETED = "deleted"
+
+    class Target(models.TextChoices):
+        """What it was done to."""
+
+        KEY = "key"
+        TIER = "tier"
+
+    timestamp = models.DateTimeField(db_default=Now())
+    actor = models.CharField(
+        max_length=200, help_text="Such as admin:alice or api:token."
+    )
+    action = models.CharField(max_length=20, choices=Action.choices)
+    target_type = models.CharField(max_length=10, choices=Target.choices)
+    target_id = models.BigIntegerField()
+    detail = models.JSONField(db_default=models.Value({}, models.JSONField()))
+    client_ip = models.GenericIPAddressField(null=True)
+    request_id = models.CharField(max_length=64, db_default="")
+
+    class Meta:
+        db_table = "audit_event"
+        ordering = ("-id",)
+        constraints = (
+            models.CheckConstraint(
+                name="audit_event_target_type_check",
+                condition=Q(target_type__in=["key", "tier"]),
+            ),
+            models.CheckConstraint(
+                name="audit_event_actor_check", condition=~Q(actor="")
+            ),
+        )
+        indexes = (
+            models.Index(
+                fields=["target_type", "target_id"], name="audit_event_target_idx"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.actor} {self.action} {self.target_type} {self.target_id}"
+
+
+class DrainCursor(models.Model):
+    """How far the request log's stream has been copied into this database.
+
+    ``epoch`` names one life of the stream (Redis may come back empty, and its ids start
+    anew), ``last_id`` the last entry copied, ``position`` the number of records up to it:
+    the stream numbers its records, so a jump tells exactly how many were lost.
+    """
+
+    shard = models.IntegerField(primary_key=True)
+    epoch = models.CharField(max_length=32, db_default="")
+    last_id = models.CharField(max_length=41, db_default="0-0")
+    position = models.BigIntegerField(db_default=0)
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "drain_cursor"
+        constraints = (
+            models.CheckConstraint(
+                name="drain_cursor_shard_check", condition=Q(shard__gte=0)
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.shard} {self.epoch} {self.last_id}"

@@ -1,0 +1,1 @@
+"""Settings, routes and entry point of the admin service."""
