@@ -1,0 +1,25 @@
+"""The data plane: decide, and record every decision.
+
+The architecture on one page. Imports point one way::
+
+    app -> api -> health, usage -> keys | limiter | request_log -> models, redis_keys, metrics, errors …
+
+``keys``, ``limiter`` and ``request_log`` never import each other; ``limiter`` knows neither FastAPI
+nor SQLAlchemy; only ``app`` and the entry points read ``settings``. import-linter holds this.
+
+**A request** (``api.decisions``). ``X-API-Key`` → shape and checksum (garbage ends here, before any
+I/O) → SHA-256 → ``keys.directory`` (in this process; a miss is one indexed SELECT in a thread) →
+``limiter.policy`` → ``limiter.token_bucket`` (one round trip, shared by all that arrive together)
+→ ``limiter.decision`` → headers and body.
+
+**A log row** (``request_log``). The record rides with the take: the script debits and appends in one
+atomic call. One drain copies the stream into PostgreSQL and moves its cursor in one transaction.
+
+**An operator's edit** (``keys.news``). A trigger announces every change, by Django, this API or psql;
+each worker drops what it cached.
+
+**When something is away.** Redis: no decision, 503 with Retry-After, within the decision timeout.
+PostgreSQL: keys in use keep working, others get 503, the log waits in its stream.
+"""
+
+__version__ = "0.1.0"

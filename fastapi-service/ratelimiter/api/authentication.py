@@ -1,0 +1,29 @@
+"""From the X-API-Key header to the key's record, for the data plane and for FastAPI's routes."""
+
+from typing import Final
+
+from ..errors import Unauthenticated
+from ..keys.directory import KeyDirectory
+from ..keys.record import KeyRecord
+
+_CHALLENGE: Final = 'ApiKey header="X-API-Key"'
+
+
+async def authenticate(directory: KeyDirectory, presented: str | None) -> KeyRecord:
+    """The record of a presented key, which may yet be one that is refused.
+
+    Raises:
+        Unauthenticated: no key, or none that was issued here.
+        KeysUnavailable: the key is not cached and PostgreSQL does not answer.
+
+    """
+    if presented is None:
+        raise _unauthenticated("Send your key in the X-API-Key header.")
+    key = await directory.get(presented)
+    if key is None:
+        raise _unauthenticated("The key is not one that was issued here.")
+    return key
+
+
+def _unauthenticated(detail: str) -> Unauthenticated:
+    return Unauthenticated(detail, {"WWW-Authenticate": _CHALLENGE})

@@ -1,0 +1,157 @@
+"""The data plane: ``POST /api/request`` spends a key's tokens, ``GET /api/check`` shows its quota."""
+
+import json
+from time import perf_counter, time
+from typing import Final
+
+from pydantic import ValidationError
+from starlette.types import Receive, Scope, Send
+
+from .. import metrics
+from ..errors import (
+    ApiError,
+    InvalidInput,
+    KeyRefused,
+    MalformedBody,
+    MethodNotAllowed,
+)
+from ..keys.directory import KeyDirectory
+from ..keys.record import KeyRecord
+from ..limiter.decision import Decision
+from ..limiter.policy import Policy
+from ..limiter.token_bucket import TokenBucket
+from ..request_log import record
+from . import edge
+from .authentication import authenticate
+from .headers import POLICY_NAME, rate_limit_headers
+from .schemas import DecisionRequest, field_errors
+
+REQUEST_PATH: Final = "/api/request"
+CHECK_PATH: Final = "/api/check"
+PATHS: Final = frozenset({REQUEST_PATH, CHECK_PATH})
+
+QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+"""The problem type that draft-ietf-httpapi-ratelimit-headers registers."""
+
+_METHODS: Final = {REQUEST_PATH: "POST", CHECK_PATH: "GET"}
+_DEFAULT_REQUEST: Final = DecisionRequest()
+_JSON: Final = (b"content-type", b"application/json")
+
+
+class DecisionApi:
+    """An ASGI app for ``PATHS``; the rest is FastAPI's."""
+
+    def __init__(self, directory: KeyDirectory, bucket: TokenBucket) -> None:
+        self._directory = directory
+        self._bucket = bucket
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        started = perf_counter()
+        path = scope["path"]
+        identifier = edge.request_id(scope)
+        try:
+            if scope["method"] != _METHODS[path]:
+                raise MethodNotAllowed(f"{path} answers {_METHODS[path]} only.", {"Allow": _METHODS[path]})
+            if path == CHECK_PATH:
+                await self._check(scope, send, identifier)
+            else:
+                await self._request(scope, receive, send, identifier)
+        except ConnectionResetError:
+            pass  # the client went away before its request was complete: nobody is there to answer
+        except Exception as exc:  # the edge: nothing may escape it
+            error = exc if isinstance(exc, ApiError) else edge.internal_error(exc, identifier)
+            metrics.ERRORS.labels(error.slug).inc()
+            await edge.send_problem(send, error.status, error.problem(), identifier, error.headers)
+        metrics.DURATION.labels(path).observe(perf_counter() - started)
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send, identifier: str) -> None:
+        key = await self._key(scope)
+        address = edge.client_ip(scope)
+        refusal = key.refusal(time())
+        if refusal is not None:
+            await self._bucket.refuse(key.subject, record.encode(key.id, 1, address, REQUEST_PATH))
+            metrics.DECISIONS.labels(key.tier, "refused").inc()
+            raise KeyRefused(refusal)
+        asked = _parse(await edge.read_body(scope, receive))
+        policy = Policy.of(key.requests_per_hour, key.burst)
+        if asked.cost > policy.capacity:
+            message = f"must be at most the burst, {policy.capacity}"
+            raise InvalidInput(f"cost: {message}", errors=[{"field": "cost", "message": message}])
+        decision = await self._bucket.take(
+            key.subject, policy, asked.cost, record.encode(key.id, asked.cost, address, asked.endpoint)
+        )
+        if decision.allowed:
+            metrics.DECISIONS.labels(key.tier, "allowed").inc()
+            await _send_decision(send, key, decision, identifier)
+        else:
+            metrics.DECISIONS.labels(key.tier, "limited").inc()
+            metrics.HITS.labels(key.tier).inc()
+            await _send_denial(send, key, decision, identifier)
+
+    async def _check(self, scope: Scope, send: Send, identifier: str) -> None:
+        key = await self._key(scope)
+        refusal = key.refusal(time())
+        if refusal is not None:
+            raise KeyRefused(refusal)
+        decision = await self._bucket.peek(key.subject, Policy.of(key.requests_per_hour, key.burst))
+        await _send_decision(send, key, decision, identifier)
+
+    async def _key(self, scope: Scope) -> KeyRecord:
+        presented = edge.header(scope, b"x-api-key")
+        return await authenticate(self._directory, None if presented is None else presented.decode("latin-1"))
+
+
+def _parse(body: bytes) -> DecisionRequest:
+    if not body:
+        return _DEFAULT_REQUEST
+    try:
+        return DecisionRequest.model_validate_json(body)
+    except ValidationError as exc:
+        errors = exc.errors(include_url=False, include_context=False, include_input=False)
+        if errors[0]["type"] == "json_invalid":
+            raise MalformedBody(f"The body is not JSON: {errors[0]['msg']}.") from exc
+        fields = field_errors(errors)
+        detail = "; ".join(f"{error['field']}: {error['message']}" for error in fields)
+        raise InvalidInput(detail, errors=fields) from exc
+
+
+def _answer(key: KeyRecord, decision: Decision) -> dict[str, bool | int | str]:
+    return {
+        "allowed": decision.allowed,
+        "tier": key.tier,
+        "limit": decision.policy.capacity,
+        "remaining": decision.remaining,
+        "reset_after_seconds": decision.reset_after_seconds,
+    }
+
+
+async def _send_decision(send: Send, key: KeyRecord, decision: Decision, identifier: str) -> None:
+    body = json.dumps(_answer(key, decision)).encode()
+    headers = [
+        _JSON,
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", identifier.encode()),
+        *rate_limit_headers(decision),
+    ]
+    await edge.send_response(send, 200, headers, body)
+
+
+async def _send_denial(send: Send, key: KeyRecord, decision: Decision, identifier: str) -> None:
+    wait = decision.retry_after_seconds
+    problem = {
+        "type": QUOTA_EXCEEDED,
+        "title": "The quota is exceeded",
+        "status": 429,
+        "detail": f"The bucket does not hold {decision.cost} token(s) now; try again in {wait} s.",
+        "violated-policies": [POLICY_NAME],
+        **_answer(key, decision),
+    }
+    body = json.dumps(problem).encode()
+    headers = [
+        (b"content-type", edge.PROBLEM_JSON),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", identifier.encode()),
+        *rate_limit_headers(decision),
+    ]
+    await edge.send_response(send, 429, headers, body)

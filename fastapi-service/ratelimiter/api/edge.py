@@ -1,0 +1,172 @@
+"""What every answer has in common, on the data plane and on FastAPI's routes alike.
+
+Request ids, the body limit, problem documents, one log line a management call.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from time import perf_counter
+from typing import Any, Final
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .. import metrics
+from ..errors import ApiError, BodyTooLarge
+
+MAX_BODY_BYTES: Final = 4096
+PROBLEM_JSON: Final = b"application/problem+json"
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_UNMATCHED: Final = "unmatched"
+
+log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """A request header by its lower-case name; the first, if it was sent more than once."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return None
+
+
+def request_id(scope: Scope) -> str:
+    """The caller's X-Request-ID if it can be taken over as it is, else a new one."""
+    sent = header(scope, b"x-request-id")
+    if sent is not None and _REQUEST_ID.fullmatch(sent):
+        return sent.decode()
+    return secrets.token_hex(16)
+
+
+def client_ip(scope: Scope) -> str | None:
+    """The client's address as the server saw it, or a trusted proxy told it."""
+    client = scope.get("client")
+    return client[0] if client else None
+
+
+async def read_body(scope: Scope, receive: Receive) -> bytes:
+    """The whole body.
+
+    Raises:
+        BodyTooLarge: over ``MAX_BODY_BYTES``; what is beyond has not been read.
+        ConnectionResetError: the client went away before it was complete.
+
+    """
+    announced = header(scope, b"content-length")
+    if announced is not None and announced.isdigit() and int(announced) > MAX_BODY_BYTES:
+        raise _too_large()
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError("the client went away while sending the body")
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
+        if not message.get("more_body", False):
+            return body
+
+
+async def send_response(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+    """Send a complete answer."""
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_problem(
+    send: Send, status: int, problem: Mapping[str, Any], identifier: str, headers: Mapping[str, str]
+) -> None:
+    """Send a problem document (RFC 9457)."""
+    body = json.dumps(problem).encode()
+    fixed = [
+        (b"content-type", PROBLEM_JSON),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", identifier.encode()),
+    ]
+    await send_response(
+        send, status, fixed + [(k.lower().encode(), v.encode()) for k, v in headers.items()], body
+    )
+
+
+def internal_error(exc: BaseException, identifier: str) -> ApiError:
+    """Log a failure nobody foresaw; the caller learns the request id to ask about, and no more."""
+    log.error("request_failed", request_id=identifier, exc_info=exc)
+    return ApiError("Something failed here that should not have; the request id finds it in the log.")
+
+
+class Edge:
+    """The ASGI middleware around FastAPI: the same contract that the data plane keeps by itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        identifier = request_id(scope)
+        scope.setdefault("state", {})["request_id"] = identifier
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", identifier.encode())]
+            await send(message)
+
+        try:
+            body = await read_body(scope, receive)
+            await self._app(_as_json(scope), _replay(body, receive), send_with_id)
+        except ConnectionResetError:
+            status = 499  # nginx's code for a client that closed the connection; nobody sees it sent
+        except Exception as exc:  # the edge: nothing may escape it
+            error = exc if isinstance(exc, ApiError) else internal_error(exc, identifier)
+            if status == 0:
+                status = error.status
+                await send_problem(send, status, error.problem(), identifier, error.headers)
+        finally:
+            seconds = perf_counter() - started
+            route = getattr(scope.get("route"), "path", _UNMATCHED)
+            metrics.DURATION.labels(route).observe(seconds)
+            if route.startswith("/api/"):
+                log.info(
+                    "request",
+                    request_id=identifier,
+                    method=scope["method"],
+                    route=route,
+                    status=status,
+                    duration_ms=round(seconds * 1000, 2),
+                    client_ip=client_ip(scope),
+                )
+
+
+def _as_json(scope: Scope) -> Scope:
+    """Every body here is JSON, whatever its media type says (``curl -d`` calls it a form).
+
+    A browser's forged form gains nothing by that: it cannot carry a bearer token or a key.
+    """
+    scope["headers"] = [
+        *((name, value) for name, value in scope["headers"] if name != b"content-type"),
+        (b"content-type", b"application/json"),
+    ]
+    return scope
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A ``receive`` that gives the body already read, then what comes after it."""
+    pending = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay
+
+
+def _too_large() -> BodyTooLarge:
+    return BodyTooLarge(f"The body may have {MAX_BODY_BYTES} bytes at most.", {"Connection": "close"})

@@ -1,0 +1,123 @@
+"""``/health``, ``/health/live`` and ``/metrics``."""
+
+import asyncio
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from ..health import Probe, Probes
+from .schemas import Check, HealthAnswer, Live
+
+
+def make_router(probes: Probes) -> APIRouter:
+    """The routes that tell how the service is."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/health", responses={503: {"model": HealthAnswer}})
+    async def health(response: Response) -> HealthAnswer:
+        """How the service is; 503 only when it can no longer decide, that is without Redis."""
+        redis, postgres, backlog = await asyncio.gather(probes.redis(), probes.postgres(), probes.backlog())
+        checks = {
+            "redis": _check(redis),
+            "postgres": _check(postgres),
+            "request_log": _check(backlog).model_copy(update={"backlog": backlog.value}),
+        }
+        if not redis.answered:
+            response.status_code = 503
+            return HealthAnswer(status="down", checks=checks)
+        return HealthAnswer(status="ok" if postgres.answered else "degraded", checks=checks)
+
+    @router.get("/health/live")
+    async def live() -> Live:
+        """Whether the process runs."""
+        return Live()
+
+    @router.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """The metrics of all workers, in Prometheus's format."""
+        redis, postgres, backlog, active = await asyncio.gather(
+            probes.redis(), probes.postgres(), probes.backlog(), probes.active_keys()
+        )
+        registry = CollectorRegistry()
+        registry.register(_Gauges(redis, postgres, backlog, active))
+        directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if directory:
+            MultiProcessCollector(registry, directory)
+            registry.register(_Processes(Path(directory)))
+        else:
+            registry.register(REGISTRY)
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _check(probe: Probe) -> Check:
+    if probe.answered:
+        return Check(status="ok", latency_ms=probe.latency_ms)
+    return Check(status="down")
+
+
+class _Gauges(Collector):
+    """The gauges of this scrape; what could not be asked is left out rather than guessed."""
+
+    def __init__(self, redis: Probe, postgres: Probe, backlog: Probe, active: Probe) -> None:
+        self._redis, self._postgres, self._backlog, self._active = redis, postgres, backlog, active
+
+    def collect(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily("redis_up", "Whether Redis answers (1) or not (0).", self._redis.answered)
+        yield GaugeMetricFamily(
+            "postgres_up", "Whether PostgreSQL answers (1) or not (0).", self._postgres.answered
+        )
+        if self._backlog.answered:
+            yield GaugeMetricFamily(
+                "request_log_backlog",
+                "Records that wait to be copied into PostgreSQL.",
+                self._backlog.value,
+            )
+        if self._active.answered:
+            keys = GaugeMetricFamily(
+                "active_api_keys", "Keys that may be used now, by tier.", labels=["tier"]
+            )
+            for tier, count in self._active.value.items():
+                keys.add_metric([tier], count)
+            yield keys
+
+
+class _Processes(Collector):
+    """CPU and memory of all workers together, which multiprocess mode does not give.
+
+    The workers are known by the files that they keep in the multiprocess directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._pids = {path.stem.rpartition("_")[2] for path in directory.glob("*.db")}
+
+    def collect(self) -> Iterable[Metric]:
+        totals: dict[str, Metric] = {}
+        for pid in sorted(self._pids):
+            for metric in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():
+                if metric.name not in {
+                    "process_cpu_seconds",
+                    "process_resident_memory_bytes",
+                    "process_open_fds",
+                }:
+                    continue
+                total = totals.setdefault(metric.name, metric)
+                if total is not metric:
+                    sample = total.samples[0]
+                    total.samples[0] = sample._replace(value=sample.value + metric.samples[0].value)
+        return totals.values()

@@ -1,0 +1,119 @@
+"""The management API: whoever holds the management token issues, lists, changes and revokes keys."""
+
+import asyncio
+import hmac
+from collections.abc import Callable
+from datetime import timedelta
+from hashlib import sha256
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, Path, Query, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from ..errors import Unauthenticated
+from ..keys.management import KeyManager, Origin
+from ..limiter.policy import Policy
+from ..limiter.token_bucket import TokenBucket
+from ..models import APIKey
+from . import edge
+from .schemas import IssuedKey, KeyAnswer, KeyChange, KeyCreate, KeyPage, KeyRotation
+
+ACTOR = "api:token"
+
+KeyId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+
+_bearer = HTTPBearer(auto_error=False, scheme_name="ManagementToken")
+
+
+def require_token(token: str) -> Callable[..., None]:
+    """A dependency that lets the bearer of the token pass; compared in constant time."""
+    expected = sha256(token.encode()).digest()
+
+    def check(credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> None:
+        presented = sha256((credentials.credentials if credentials else "").encode()).digest()
+        if not hmac.compare_digest(presented, expected):
+            raise Unauthenticated(
+                "Send the management token as Authorization: Bearer …", {"WWW-Authenticate": "Bearer"}
+            )
+
+    return check
+
+
+def _origin(request: Request) -> Origin:
+    return Origin(ACTOR, edge.client_ip(request.scope), request.state.request_id)
+
+
+FromHere = Annotated[Origin, Depends(_origin)]
+
+
+def make_router(token: str, manager: KeyManager, bucket: TokenBucket) -> APIRouter:
+    """The routes under ``/api/keys``."""
+    router = APIRouter(prefix="/api/keys", tags=["keys"], dependencies=[Depends(require_token(token))])
+
+    @router.post("", status_code=201)
+    def issue_key(body: KeyCreate, origin: FromHere) -> IssuedKey:
+        """Issue a key. The answer is the only place where its secret is ever shown."""
+        return _issued(*manager.issue(body.model_dump(), origin))
+
+    @router.get("")
+    def list_keys(
+        cursor: Annotated[str | None, Query(max_length=100)] = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    ) -> KeyPage:
+        """List the keys, newest first."""
+        keys, following = manager.page(cursor, limit)
+        return KeyPage(items=[KeyAnswer(**_fields(key)) for key in keys], next_cursor=following)
+
+    @router.get("/{key_id}")
+    def show_key(key_id: KeyId) -> KeyAnswer:
+        """Show a key."""
+        return KeyAnswer(**_fields(manager.get(key_id)))
+
+    @router.patch("/{key_id}")
+    def change_key(key_id: KeyId, body: KeyChange, origin: FromHere) -> KeyAnswer:
+        """Change the fields that are sent; every worker follows within a second."""
+        return KeyAnswer(**_fields(manager.change(key_id, body.model_dump(exclude_unset=True), origin)))
+
+    @router.delete("/{key_id}", status_code=204)
+    def revoke_key(key_id: KeyId, origin: FromHere) -> None:
+        """Revoke a key for good; doing so again changes nothing."""
+        manager.revoke(key_id, origin)
+
+    @router.post("/{key_id}/rotate", status_code=201)
+    def rotate_key(
+        key_id: KeyId, origin: FromHere, body: Annotated[KeyRotation | None, Body()] = None
+    ) -> IssuedKey:
+        """Replace a key's secret. Both keys share one bucket; the old one ends with the grace."""
+        grace = timedelta(seconds=(body or KeyRotation()).grace_seconds)
+        return _issued(*manager.rotate(key_id, grace, origin))
+
+    @router.post("/{key_id}/reset", status_code=204)
+    async def reset_key(key_id: KeyId, origin: FromHere) -> None:
+        """Fill the key's bucket."""
+        subject = await asyncio.to_thread(manager.record_reset, key_id, origin)
+        await bucket.reset(subject)
+
+    return router
+
+
+def _issued(key: APIKey, secret: str) -> IssuedKey:
+    return IssuedKey(**_fields(key), key=secret)
+
+
+def _fields(key: APIKey) -> dict[str, Any]:
+    policy = Policy.of(key.requests_per_hour or key.tier.requests_per_hour, key.burst or key.tier.burst)
+    return {
+        "id": key.id,
+        "name": key.name,
+        "hint": key.hint,
+        "tier": key.tier.name,
+        "owner_email": key.owner_email,
+        "requests_per_hour": policy.requests_per_hour,
+        "burst": policy.capacity,
+        "is_active": key.is_active,
+        "created_at": key.created_at,
+        "updated_at": key.updated_at,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+        "replaces": key.replaces_id,
+    }

@@ -1,0 +1,168 @@
+"""One OpenAPI document for both planes: FastAPI's own routes, the data plane's, and every problem."""
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from .decisions import CHECK_PATH, REQUEST_PATH
+from .schemas import DecisionAnswer, DecisionRequest, Problem
+
+Json = dict[str, Any]
+
+_PROBLEMS: Final = {
+    400: "The body is not JSON.",
+    401: "No key or token, or one that was not issued here.",
+    403: "The key is revoked, paused or expired.",
+    404: "Nothing lives there.",
+    409: "What was asked does not fit the present state.",
+    413: "The body is over 4 KiB.",
+    422: "A field is wrong; `errors` names it.",
+    429: "The bucket does not hold the cost; nothing was spent.",
+    500: "Something failed that should not have; the request id finds it in the log.",
+    503: "Redis or PostgreSQL is away; try again after `Retry-After` seconds.",
+}
+
+_INTEGER: Final = {"type": "integer", "minimum": 0}
+_RATE_LIMIT_HEADERS: Final[dict[str, Json]] = {
+    "X-RateLimit-Limit": {"description": "The burst: tokens a full bucket holds.", "schema": _INTEGER},
+    "X-RateLimit-Remaining": {"description": "Whole tokens left.", "schema": _INTEGER},
+    "X-RateLimit-Reset": {"description": "Unix time at which the bucket is full again.", "schema": _INTEGER},
+    "RateLimit-Policy": {
+        "description": "`q`: the burst; `w`: seconds in which an empty bucket refills (IETF draft).",
+        "schema": {"type": "string"},
+        "example": '"default";q=100;w=3600',
+    },
+    "RateLimit": {
+        "description": "`r`: whole tokens left; `t`: seconds until one more (IETF draft).",
+        "schema": {"type": "string"},
+        "example": '"default";r=57;t=12',
+    },
+}
+_REQUEST_ID: Final[dict[str, Json]] = {
+    "X-Request-ID": {
+        "description": "The caller's own, if it sent one, else a new one; the log lines carry it.",
+        "schema": {"type": "string"},
+    }
+}
+_RETRY_AFTER: Final[dict[str, Json]] = {
+    "Retry-After": {"description": "Seconds to wait; then the same request succeeds.", "schema": _INTEGER}
+}
+_RETRY_SOON: Final[dict[str, Json]] = {
+    "Retry-After": {"description": "Seconds after which to try again.", "schema": _INTEGER}
+}
+
+
+def install(app: FastAPI) -> None:
+    """Make ``app.openapi`` describe the whole service."""
+
+    def openapi() -> Json:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _document(app: FastAPI) -> Json:
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        description=app.description,
+        routes=app.routes,
+        tags=app.openapi_tags,
+    )
+    _, definitions = models_json_schema(
+        [(DecisionRequest, "validation"), (DecisionAnswer, "serialization"), (Problem, "serialization")],
+        ref_template="#/components/schemas/{model}",
+    )
+    components = document.setdefault("components", {})
+    components.setdefault("schemas", {}).update(definitions["$defs"])
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(unused, None)
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            _complete(path, operation)
+    document["paths"] = _data_plane() | document["paths"]
+    return document
+
+
+def _complete(path: str, operation: Json) -> None:
+    """Add to one of FastAPI's operations what its own machinery does not know of."""
+    responses = operation["responses"]
+    statuses = {500}
+    if path.startswith("/api/"):
+        statuses |= {401, 503}
+    if "requestBody" in operation:
+        statuses |= {400, 413}
+    if path.startswith("/api/usage"):
+        statuses |= {403}
+    if "{key_id}" in path:
+        statuses |= {404, 409}
+    if "422" in responses:
+        statuses |= {422}
+    for status in sorted(statuses):
+        if str(status) not in responses or status == 422:
+            responses[str(status)] = _problem(status, _RETRY_SOON if status == 503 else {})
+    for response in responses.values():
+        response["headers"] = _REQUEST_ID | response.get("headers", {})
+
+
+def _problem(status: int, headers: Json) -> Json:
+    return {
+        "description": _PROBLEMS[status],
+        "headers": _REQUEST_ID | headers,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+
+
+def _data_plane() -> Json:
+    answer = {
+        "headers": _REQUEST_ID | _RATE_LIMIT_HEADERS,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/DecisionAnswer"}}},
+    }
+    always = {
+        str(status): _problem(status, _RETRY_SOON if status == 503 else {}) for status in (401, 403, 500, 503)
+    }
+    spending = {str(status): _problem(status, {}) for status in (400, 413, 422)}
+    denial = _problem(429, _RATE_LIMIT_HEADERS | _RETRY_AFTER)
+    common = {"tags": ["data plane"], "security": [{"ApiKey": []}]}
+    return {
+        REQUEST_PATH: {
+            "post": common
+            | {
+                "operationId": "spend",
+                "summary": "Spend tokens",
+                "description": "Asks for the cost; if the key's bucket holds it, it is spent. Recorded.",
+                "requestBody": {
+                    "required": False,
+                    "content": {
+                        "application/json": {"schema": {"$ref": "#/components/schemas/DecisionRequest"}}
+                    },
+                },
+                "responses": {"200": {"description": "Admitted."} | answer}
+                | spending
+                | always
+                | {"429": denial},
+            }
+        },
+        CHECK_PATH: {
+            "get": common
+            | {
+                "operationId": "check",
+                "summary": "See the quota",
+                "description": (
+                    "What a request of cost 1 would be told now; nothing is spent or recorded. Always "
+                    "200: `allowed` says whether it would pass, `Retry-After` comes along if not."
+                ),
+                "responses": {
+                    "200": {"description": "The quota."}
+                    | answer
+                    | {"headers": _REQUEST_ID | _RATE_LIMIT_HEADERS | _RETRY_AFTER}
+                }
+                | always,
+            }
+        },
+    }

@@ -1,0 +1,55 @@
+"""The one registration of errors with FastAPI: whatever goes wrong is answered as a problem document."""
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+
+from ..errors import ApiError, InvalidInput, MalformedBody, MethodNotAllowed, NotFound, Unavailable
+from .edge import PROBLEM_JSON
+from .schemas import field_errors
+
+
+def register(app: FastAPI) -> None:
+    """Answer every exception with a problem document."""
+
+    @app.exception_handler(ApiError)
+    async def api_error(_: Request, error: ApiError) -> JSONResponse:
+        return _answer(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, exc: RequestValidationError) -> JSONResponse:
+        errors = exc.errors()
+        if errors[0]["type"] == "json_invalid":
+            return _answer(MalformedBody("The body is not JSON."))
+        fields = field_errors(errors)
+        detail = "; ".join(f"{error['field']}: {error['message']}" for error in fields)
+        return _answer(InvalidInput(detail, errors=fields))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, exc: HTTPException) -> JSONResponse:
+        if exc.status_code == MethodNotAllowed.status:
+            detail = f"{request.url.path} does not answer {request.method}."
+            return _answer(MethodNotAllowed(detail, dict(exc.headers or {})))
+        if exc.status_code == NotFound.status:
+            return _answer(NotFound(f"There is nothing at {request.url.path}."))
+        return _answer(MalformedBody(str(exc.detail)))
+
+    @app.exception_handler(DBAPIError)
+    @app.exception_handler(PoolTimeoutError)
+    async def database_away(_: Request, exc: Exception) -> JSONResponse:
+        del exc  # its text may quote the statement's values
+        return _answer(Unavailable("The database does not answer; try again.", {"Retry-After": "2"}))
+
+    @app.exception_handler(Exception)
+    async def unforeseen(_: Request, exc: Exception) -> JSONResponse:
+        del exc  # logged by the edge
+        return _answer(ApiError("Something failed here; the request id finds it in the log."))
+
+
+def _answer(error: ApiError) -> JSONResponse:
+    return JSONResponse(
+        error.problem(), error.status, headers=error.headers, media_type=PROBLEM_JSON.decode()
+    )

@@ -1,0 +1,173 @@
+"""The bodies of the API, as OpenAPI shows them and as they are checked."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, EmailStr, Field, StringConstraints
+
+from ..bounds import MAX_BURST, MAX_REQUESTS_PER_HOUR
+from ..request_log.record import ENDPOINT_MAX_LENGTH
+
+Rate = Annotated[int, Field(strict=True, ge=1, le=MAX_REQUESTS_PER_HOUR)]
+Burst = Annotated[int, Field(strict=True, ge=1, le=MAX_BURST)]
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00]*$")
+]
+TierName = Annotated[str, StringConstraints(max_length=50)]
+
+
+class _Body(BaseModel):
+    """A request's body: unknown fields are mistakes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class DecisionRequest(_Body):
+    """What a caller is about to do."""
+
+    endpoint: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=ENDPOINT_MAX_LENGTH, pattern=r"^[^\x00-\x1f\x7f]*$"),
+    ] = Field(
+        "/api/request", description="What the request is for; logged and counted.", examples=["/v1/orders"]
+    )
+    cost: Annotated[int, Field(strict=True, ge=1)] = Field(1, description="Tokens it spends.")
+
+
+class DecisionAnswer(BaseModel):
+    """Whether the request goes on, and what the bucket holds after."""
+
+    allowed: bool
+    tier: str
+    limit: int = Field(description="The burst: tokens a full bucket holds.")
+    remaining: int = Field(description="Whole tokens left.")
+    reset_after_seconds: int = Field(description="Seconds until the bucket is full again.")
+
+
+class KeyCreate(_Body):
+    """A key to be issued."""
+
+    name: Name
+    tier: TierName = "free"
+    owner_email: EmailStr | Literal[""] = ""
+    requests_per_hour: Rate | None = Field(None, description="Overrides the tier's rate.")
+    burst: Burst | None = Field(None, description="Overrides the tier's burst.")
+    expires_at: AwareDatetime | None = None
+
+
+class KeyChange(_Body):
+    """The fields of a key to be changed; ``null`` takes an override or an end away."""
+
+    name: Name = Field(default=None)  # type: ignore[assignment]
+    tier: TierName = Field(default=None)  # type: ignore[assignment]
+    owner_email: EmailStr | Literal[""] = Field(default=None)  # type: ignore[assignment]
+    is_active: Annotated[bool, Field(strict=True)] = Field(default=None)  # type: ignore[assignment]
+    requests_per_hour: Rate | None = None
+    burst: Burst | None = None
+    expires_at: AwareDatetime | None = None
+
+
+class KeyRotation(_Body):
+    """How a key is to be rotated."""
+
+    grace_seconds: Annotated[int, Field(strict=True, ge=0, le=90 * 86_400)] = Field(
+        0, description="How long the old key goes on working."
+    )
+
+
+class KeyAnswer(BaseModel):
+    """A key, without its secret. Limits are those in force."""
+
+    id: int
+    name: str
+    hint: str = Field(description="What of the key may be shown.")
+    tier: str
+    owner_email: str
+    requests_per_hour: int
+    burst: int
+    is_active: bool
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    replaces: int | None = Field(description="The key that this one was rotated from.")
+
+
+class IssuedKey(KeyAnswer):
+    """A new key with its secret, which is never shown again."""
+
+    key: str
+
+
+class KeyPage(BaseModel):
+    """Some of the keys, newest first."""
+
+    items: list[KeyAnswer]
+    next_cursor: str | None = Field(description="Ask with cursor=… for what follows; null: that was all.")
+
+
+class UsageHour(BaseModel):
+    """What a key did at an endpoint within an hour."""
+
+    hour: datetime
+    endpoint: str
+    allowed: int
+    limited: int
+    cost: int
+
+
+class UsageAnswer(BaseModel):
+    """The caller's own usage in a range of time."""
+
+    start: datetime
+    end: datetime
+    items: list[UsageHour]
+
+
+class Check(BaseModel):
+    """The state of one dependency."""
+
+    status: Literal["ok", "down"]
+    latency_ms: float | None = None
+    backlog: int | None = Field(None, description="Records that wait to be copied into PostgreSQL.")
+
+
+class HealthAnswer(BaseModel):
+    """Whether the service can decide (ok, degraded) or not (down)."""
+
+    status: Literal["ok", "degraded", "down"]
+    checks: dict[Literal["redis", "postgres", "request_log"], Check]
+
+
+class Live(BaseModel):
+    """The process runs."""
+
+    status: Literal["ok"] = "ok"
+
+
+class FieldError(BaseModel):
+    """A field that is wrong, and what was expected."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="What kind of problem; stable.")
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] | None = Field(None, description="With 422: the fields that are wrong.")
+
+
+def field_errors(errors: list[Any]) -> list[dict[str, str]]:
+    """Pydantic's errors as ``{"field", "message"}``; the place ``body`` or ``query`` is left out."""
+    fields = []
+    for error in errors:
+        path = [str(part) for part in error["loc"] if part not in {"body", "query", "path"}]
+        fields.append({"field": ".".join(path) or "body", "message": error["msg"]})
+    return fields

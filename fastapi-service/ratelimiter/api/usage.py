@@ -1,0 +1,50 @@
+"""``GET /api/usage``: what the caller's own key has done."""
+
+from datetime import UTC, datetime, timedelta
+from time import time
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Security
+from fastapi.security import APIKeyHeader
+from pydantic import AwareDatetime
+from sqlalchemy import Engine
+from starlette.concurrency import run_in_threadpool
+
+from .. import usage
+from ..errors import InvalidInput, KeyRefused
+from ..keys.directory import KeyDirectory
+from .authentication import authenticate
+from .schemas import UsageAnswer, UsageHour
+
+MAX_RANGE: Final = timedelta(days=92)
+MAX_ROWS: Final = 10_000
+
+_api_key = APIKeyHeader(name="X-API-Key", scheme_name="ApiKey", auto_error=False)
+
+
+def make_router(engine: Engine, directory: KeyDirectory) -> APIRouter:
+    """The route ``/api/usage``."""
+    router = APIRouter(prefix="/api/usage", tags=["data plane"])
+
+    @router.get("")
+    async def own_usage(
+        presented: Annotated[str | None, Security(_api_key)],
+        start: Annotated[AwareDatetime | None, Query(description="Default: a day before the end.")] = None,
+        end: Annotated[AwareDatetime | None, Query(description="Default: now.")] = None,
+    ) -> UsageAnswer:
+        """The caller's own usage by hour and endpoint; records appear a moment after the request."""
+        key = await authenticate(directory, presented)
+        refusal = key.refusal(time())
+        if refusal is not None:
+            raise KeyRefused(refusal)
+        until = end or datetime.now(UTC)
+        since = start or until - timedelta(days=1)
+        if not timedelta(0) < until - since <= MAX_RANGE:
+            message = f"must be before end, by {MAX_RANGE.days} days at most"
+            raise InvalidInput(f"start: {message}", errors=[{"field": "start", "message": message}])
+        first_hour = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        rows = await run_in_threadpool(usage.hourly, engine, key.id, first_hour, until, MAX_ROWS)
+        items = [UsageHour.model_validate(row, from_attributes=True) for row in rows]
+        return UsageAnswer(start=first_hour, end=until, items=items)
+
+    return router

@@ -1,0 +1,120 @@
+"""Puts the service together: the only place that knows all parts and reads the settings."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Final
+
+import redis.asyncio
+from fastapi import FastAPI
+from prometheus_fastapi_instrumentator import Instrumentator
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from starlette.types import Receive, Scope, Send
+
+from . import __version__
+from .api import decisions, health, keys, openapi, problems, usage
+from .api.edge import Edge
+from .database import make_engine
+from .health import Probes
+from .keys.directory import KeyDirectory
+from .keys.management import KeyManager
+from .keys.news import KeyNews
+from .keys.store import KeyStore
+from .limiter.token_bucket import TokenBucket
+from .request_log.drain import make_drain
+from .settings import Settings, load_settings
+
+LOOKUP_THREADS: Final = 4
+MANAGEMENT_CONNECTIONS: Final = 5
+
+DESCRIPTION: Final = """
+Exact rate limits for everyone who holds a key.
+
+Send your key as `X-API-Key`: `POST /api/request` spends tokens, `GET /api/check` shows what is left.
+Operators send the management token as `Authorization: Bearer …`.
+"""
+
+
+class Application:
+    """The ASGI application: the data plane in front, FastAPI behind."""
+
+    def __init__(self, data_plane: decisions.DecisionApi, management: FastAPI) -> None:
+        self.management: Final = management
+        self._data_plane = data_plane
+        self._behind = Edge(management)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or the lifespan."""
+        if scope["type"] == "http" and scope["path"] in decisions.PATHS:
+            await self._data_plane(scope, receive, send)
+        else:
+            await self._behind(scope, receive, send)
+
+
+def create_app(settings: Settings | None = None) -> Application:
+    """The application; nothing connects before its lifespan starts."""
+    settings = settings or load_settings()
+    database_url = settings.api_database_url.get_secret_value()
+    redis_url = settings.redis_url.get_secret_value()
+
+    # A take is never retried: redis-py would, ten times, and debit each time.
+    client = redis.asyncio.Redis.from_url(
+        redis_url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=2, protocol=2
+    )
+    lookups = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="key-lookup")
+    lookup_engine = make_engine(database_url, pool_size=LOOKUP_THREADS)
+    engine = make_engine(database_url, pool_size=MANAGEMENT_CONNECTIONS)
+    directory = KeyDirectory(KeyStore(lookup_engine), KeyNews(database_url), lookups)
+    bucket = TokenBucket(
+        client, shards=settings.redis_shards, timeout_seconds=settings.decision_timeout_seconds
+    )
+    manager = KeyManager(engine, environment=settings.key_environment)
+    probes = Probes(client, engine, lookups, settings.redis_shards)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        stop_drains = threading.Event()
+        drains = []
+        if settings.request_log_drain:
+            for shard in range(settings.redis_shards):
+                drain = make_drain(
+                    redis_url, database_url, shard, settings.request_log_retention_days, stop_drains
+                )
+                drains.append(threading.Thread(target=drain.run, name=f"drain-{shard}", daemon=True))
+        await directory.start()
+        for thread in drains:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop_drains.set()
+            await directory.stop()
+            for thread in drains:
+                await asyncio.to_thread(thread.join, 3.0)
+            lookups.shutdown(wait=False, cancel_futures=True)
+            await client.aclose()
+            engine.dispose()
+            lookup_engine.dispose()
+
+    management = FastAPI(
+        title="Rate limiter",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        openapi_tags=[
+            {"name": "data plane", "description": "For whoever holds a key."},
+            {"name": "keys", "description": "For operators, with the management token."},
+            {"name": "health", "description": "For probes and Prometheus."},
+        ],
+    )
+    problems.register(management)
+    management.include_router(keys.make_router(settings.admin_api_token.get_secret_value(), manager, bucket))
+    management.include_router(usage.make_router(engine, directory))
+    management.include_router(health.make_router(probes))
+    openapi.install(management)
+    Instrumentator(excluded_handlers=["/metrics"]).instrument(management)
+    return Application(decisions.DecisionApi(directory, bucket), management)

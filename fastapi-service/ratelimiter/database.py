@@ -1,0 +1,47 @@
+"""How this service reaches PostgreSQL."""
+
+from typing import Final
+
+from sqlalchemy import Engine, create_engine
+
+CONNECTION_OPTIONS: Final = {
+    "connect_timeout": 3,
+    # A half-open connection is given up after this many milliseconds or failed probes.
+    "tcp_user_timeout": 5000,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "options": "-c timezone=UTC -c statement_timeout=60s -c lock_timeout=10s",
+}
+"""libpq's parameters of every connection."""
+
+_SCHEMES: Final = ("postgres://", "postgresql://", "postgresql+psycopg2://")
+
+
+def libpq_url(url: str) -> str:
+    """The URL as libpq reads it."""
+    return "postgresql://" + _without_scheme(url)
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The URL as SQLAlchemy reads it; it takes plain ``postgresql://`` to mean psycopg 3."""
+    return "postgresql+psycopg2://" + _without_scheme(url)
+
+
+def make_engine(url: str, *, pool_size: int) -> Engine:
+    """An engine whose connections are checked before use, so that a failover costs no request."""
+    return create_engine(
+        sqlalchemy_url(url),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=2,
+        pool_pre_ping=True,
+        connect_args={**CONNECTION_OPTIONS, "application_name": "ratelimiter-api"},
+    )
+
+
+def _without_scheme(url: str) -> str:
+    for scheme in _SCHEMES:
+        if url.startswith(scheme):
+            return url.removeprefix(scheme)
+    raise ValueError("expected an address that starts with postgresql://")

@@ -1,0 +1,106 @@
+"""One tree of errors; each is answered as ``application/problem+json`` (RFC 9457).
+
+A denial is no error: it is a ``Decision``, and only the API's edge makes a 429 of it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
+
+TYPE_BASE: Final = "urn:ratelimiter:problem:"
+
+
+@dataclass
+class ApiError(Exception):
+    """The root. ``detail`` is for the caller and never holds a secret; ``headers`` go with the answer."""
+
+    detail: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "The service failed"
+
+    def __str__(self) -> str:
+        return self.detail
+
+    def problem(self) -> dict[str, Any]:
+        """The members of the problem document."""
+        return {
+            "type": TYPE_BASE + self.slug,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+        }
+
+
+class MalformedBody(ApiError):
+    """The body is not what its media type says."""
+
+    status, slug, title = 400, "malformed-body", "The body cannot be read"
+
+
+class Unauthenticated(ApiError):
+    """No credential, or one that nobody was given."""
+
+    status, slug, title = 401, "unauthenticated", "A valid credential is needed"
+
+
+class KeyRefused(ApiError):
+    """A known key that may not be used now: revoked, paused or expired."""
+
+    status, slug, title = 403, "key-refused", "The key may not be used"
+
+
+class NotFound(ApiError):
+    """Nothing lives there."""
+
+    status, slug, title = 404, "not-found", "Not found"
+
+
+class MethodNotAllowed(ApiError):
+    """The path exists, the method does not; ``headers`` carries Allow."""
+
+    status, slug, title = 405, "method-not-allowed", "Method not allowed"
+
+
+class Conflict(ApiError):
+    """What was asked does not fit the present state."""
+
+    status, slug, title = 409, "conflict", "That does not fit the present state"
+
+
+class BodyTooLarge(ApiError):
+    """The body is over the limit; the rest of it is not read."""
+
+    status, slug, title = 413, "body-too-large", "The body is too large"
+
+
+@dataclass
+class InvalidInput(ApiError):
+    """One or more fields are wrong; ``errors`` holds ``{"field", "message"}`` for each."""
+
+    errors: list[dict[str, str]] = field(default_factory=list)
+
+    status, slug, title = 422, "invalid-input", "The input is not valid"
+
+    def problem(self) -> dict[str, Any]:
+        """The members of the problem document, with the fields that are wrong."""
+        return super().problem() | {"errors": self.errors}
+
+
+class Unavailable(ApiError):
+    """Something the answer needs is away; ``headers`` carries Retry-After."""
+
+    status, slug, title = 503, "unavailable", "Not available just now"
+
+
+class LimiterUnavailable(Unavailable):
+    """Redis did not decide in time; nothing is known to have been spent."""
+
+    slug = "limiter-unavailable"
+
+
+class KeysUnavailable(Unavailable):
+    """PostgreSQL did not answer, so an uncached key can be neither accepted nor refused."""
+
+    slug = "keys-unavailable"

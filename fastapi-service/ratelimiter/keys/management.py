@@ -1,0 +1,196 @@
+"""What the management API does to keys: issue, list, change, revoke, rotate. It blocks.
+
+Every change and its ``AuditEvent`` are one transaction; the trigger announces it to the workers.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlakeyset import BadBookmark, Page, select_page
+from sqlalchemy import Engine, Row, insert, select
+from sqlalchemy.orm import Session, joinedload
+
+from ..bounds import MAX_REFILL_HOURS
+from ..errors import Conflict, InvalidInput, NotFound
+from ..models import APIKey, AuditEvent, Tier
+from . import credentials
+from .store import KeyStore
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who asks for a change, for the audit: actor, address, and the request's id."""
+
+    actor: str
+    client_ip: str | None
+    request_id: str
+
+
+class KeyManager:
+    """The management operations on keys.
+
+    Raises ``NotFound`` for an unknown id, ``InvalidInput`` naming the field that is wrong,
+    ``Conflict`` where the key's state forbids it, ``SQLAlchemyError`` when PostgreSQL is away.
+    """
+
+    def __init__(self, engine: Engine, *, environment: str) -> None:
+        self._engine = engine
+        self._environment = environment
+
+    def issue(self, fields: Mapping[str, Any], origin: Origin) -> tuple[APIKey, str]:
+        """Make a key; returns it and its secret, which is not kept."""
+        with self._session() as session:
+            key = APIKey(**{**fields, "tier": _tier(session, fields["tier"])})
+            _check(key, fields)
+            secret = self._store_new(session, key)
+            _audit(session, "created", key.id, {"name": key.name, "tier": key.tier.name}, origin)
+            session.commit()
+            return self._load(session, key.id), secret
+
+    def page(self, cursor: str | None, size: int) -> tuple[list[APIKey], str | None]:
+        """Keys, newest first: at most ``size`` after a cursor, and the cursor of what follows."""
+        with self._session() as session:
+            query = select(APIKey).options(joinedload(APIKey.tier)).order_by(APIKey.id.desc())
+            try:
+                page: Page[Row[tuple[APIKey]]] = select_page(session, query, per_page=size, page=cursor)
+            except (BadBookmark, ValueError) as exc:
+                raise _invalid("cursor", "must be a next_cursor of an earlier answer") from exc
+            following = page.paging.bookmark_next if page.paging.has_next else None
+            return [row[0] for row in page], following
+
+    def get(self, key_id: int) -> APIKey:
+        """One key."""
+        with self._session() as session:
+            return self._load(session, key_id)
+
+    def change(self, key_id: int, fields: Mapping[str, Any], origin: Origin) -> APIKey:
+        """Set the given fields of a key that is not revoked."""
+        with self._session() as session:
+            key = self._load(session, key_id, lock=True)
+            if key.revoked_at is not None:
+                raise Conflict("The key is revoked, which is final.")
+            changed = {}
+            for name, value in fields.items():
+                new = _tier(session, value) if name == "tier" else value
+                old = getattr(key, name)
+                if new != old:
+                    setattr(key, name, new)
+                    changed[name] = [_plain(old), _plain(new)]
+            if changed:
+                _check(key, changed)
+                _audit(session, "updated", key_id, changed, origin)
+            session.commit()
+            return self._load(session, key_id)
+
+    def revoke(self, key_id: int, origin: Origin) -> None:
+        """Revoke a key for good; revoking it again changes nothing."""
+        with self._session() as session:
+            key = self._load(session, key_id, lock=True)
+            if key.revoked_at is None:
+                key.revoked_at = datetime.now(UTC)
+                _audit(session, "revoked", key_id, {}, origin)
+            session.commit()
+
+    def rotate(self, key_id: int, grace: timedelta, origin: Origin) -> tuple[APIKey, str]:
+        """Replace a key's secret; the old one works until the grace ends, on the same bucket."""
+        with self._session() as session:
+            old = self._load(session, key_id, lock=True)
+            now = datetime.now(UTC)
+            if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
+                raise Conflict("A revoked or expired key cannot be rotated.")
+            if session.scalar(select(APIKey.id).where(APIKey.replaces_id == key_id)) is not None:
+                raise Conflict("The key has been rotated already; rotate the one that replaced it.")
+            new = APIKey(
+                name=old.name,
+                owner_email=old.owner_email,
+                tier=old.tier,
+                requests_per_hour=old.requests_per_hour,
+                burst=old.burst,
+                is_active=old.is_active,
+                expires_at=old.expires_at,
+                replaces_id=old.id,
+            )
+            secret = self._store_new(session, new)
+            old.expires_at = min(now + grace, old.expires_at or datetime.max.replace(tzinfo=UTC))
+            detail = {"replaced_by": new.id, "old_key_expires_at": old.expires_at.isoformat()}
+            _audit(session, "rotated", key_id, detail, origin)
+            session.commit()
+            return self._load(session, new.id), secret
+
+    def record_reset(self, key_id: int, origin: Origin) -> int:
+        """Note that a key's bucket is being filled; returns the bucket's subject."""
+        found = KeyStore(self._engine).find_all([key_id])
+        if not found:
+            raise NotFound(f"There is no key {key_id}.")
+        with self._session() as session:
+            _audit(session, "reset", key_id, {}, origin)
+            session.commit()
+        return found[0].subject
+
+    def _session(self) -> Session:
+        return Session(self._engine, expire_on_commit=False)
+
+    def _store_new(self, session: Session, key: APIKey) -> str:
+        secret = credentials.generate(self._environment)
+        key.digest, key.hint = credentials.digest(secret), credentials.hint(secret)
+        session.add(key)
+        session.flush()
+        return secret
+
+    @staticmethod
+    def _load(session: Session, key_id: int, *, lock: bool = False) -> APIKey:
+        query = (
+            select(APIKey)
+            .options(joinedload(APIKey.tier, innerjoin=True))
+            .where(APIKey.id == key_id)
+            .execution_options(populate_existing=True)
+        )
+        key = session.scalar(query.with_for_update(of=APIKey) if lock else query)
+        if key is None:
+            raise NotFound(f"There is no key {key_id}.")
+        return key
+
+
+def _tier(session: Session, name: str) -> Tier:
+    tiers = {tier.name: tier for tier in session.scalars(select(Tier).order_by(Tier.requests_per_hour))}
+    if name not in tiers:
+        raise _invalid("tier", f"must be one of {', '.join(tiers)}")
+    return tiers[name]
+
+
+def _check(key: APIKey, fields: Collection[str]) -> None:
+    rate = key.requests_per_hour or key.tier.requests_per_hour
+    burst = key.burst or key.tier.burst
+    if burst is not None and burst > rate * MAX_REFILL_HOURS:
+        raise _invalid("burst", f"takes over ten years to refill at {rate} requests per hour")
+    if "expires_at" in fields and key.expires_at is not None and key.expires_at <= datetime.now(UTC):
+        raise _invalid("expires_at", "must be in the future; to end a key now, revoke it")
+
+
+def _invalid(field: str, message: str) -> InvalidInput:
+    return InvalidInput(f"{field}: {message}", errors=[{"field": field, "message": message}])
+
+
+def _audit(session: Session, action: str, key_id: int, detail: Mapping[str, Any], origin: Origin) -> None:
+    # Without RETURNING: this service's role may add to the audit, not read it.
+    session.execute(
+        insert(AuditEvent)
+        .values(
+            actor=origin.actor,
+            action=action,
+            target_type="key",
+            target_id=key_id,
+            detail=detail,
+            client_ip=origin.client_ip,
+            request_id=origin.request_id,
+        )
+        .inline()
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tier):
+        return value.name
+    return value.isoformat() if isinstance(value, datetime) else value

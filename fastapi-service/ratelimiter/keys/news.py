@@ -1,0 +1,90 @@
+"""Listens to PostgreSQL for edits of keys and tiers."""
+
+import select
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+import psycopg2
+import structlog
+
+from .. import metrics
+from ..database import CONNECTION_OPTIONS, libpq_url
+
+CHANNEL: Final = "key_news"
+HEARTBEAT_SECONDS: Final = 1.0
+RETRY_SECONDS: Final = 1.0
+
+log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
+
+
+class KeyNews:
+    """A thread with a connection of its own that turns NOTIFY into calls.
+
+    ``last_heard`` is when PostgreSQL last gave a sign of life on it (``time.monotonic``, seconds).
+    """
+
+    def __init__(self, database_url: str) -> None:
+        self._database_url = libpq_url(database_url)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.last_heard = monotonic()
+
+    def start(self, *, on_key: Callable[[int], object], on_all: Callable[[], object]) -> None:
+        """Begin; ``on_key`` is called with the id of each edited key.
+
+        ``on_all`` is called when any key may have changed: after an edit of a tier, and whenever
+        the connection has been made, since news may have been missed before.
+        """
+        self._thread = threading.Thread(target=self._run, args=(on_key, on_all), name="key-news", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; returns within a heartbeat, unless the connection hangs (the thread is a daemon)."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(2 * HEARTBEAT_SECONDS)
+
+    def _run(self, on_key: Callable[[int], object], on_all: Callable[[], object]) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._listen(on_key, on_all)
+            except (psycopg2.Error, OSError) as exc:
+                metrics.KEY_NEWS.labels("disconnected").inc()
+                log.warning("key_news_interrupted", error=str(exc).strip())
+                self._stopping.wait(RETRY_SECONDS)
+
+    def _listen(self, on_key: Callable[[int], object], on_all: Callable[[], object]) -> None:
+        connection = psycopg2.connect(
+            self._database_url, application_name="ratelimiter-key-news", **CONNECTION_OPTIONS
+        )
+        try:
+            connection.autocommit = True
+            with connection.cursor() as db:
+                db.execute(f"LISTEN {CHANNEL}")
+                on_all()
+                while not self._stopping.is_set():
+                    select.select([connection], [], [], HEARTBEAT_SECONDS)
+                    # One query answers both questions: is it alive, and what is there to hear?
+                    db.execute("SELECT 1")
+                    self.last_heard = monotonic()
+                    self._deliver(connection.notifies, on_key, on_all)
+        finally:
+            connection.close()
+
+    def _deliver(
+        self,
+        notifies: "list[psycopg2.extensions.Notify]",
+        on_key: Callable[[int], object],
+        on_all: Callable[[], object],
+    ) -> None:
+        while notifies:
+            payload = notifies.pop(0).payload
+            if payload.isdecimal():
+                metrics.KEY_NEWS.labels("key").inc()
+                on_key(int(payload))
+            else:
+                # 'all', or something newer than this version: reading everything is never wrong.
+                metrics.KEY_NEWS.labels("all").inc()
+                on_all()

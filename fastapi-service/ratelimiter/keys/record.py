@@ -1,0 +1,33 @@
+"""What the data plane knows of a key."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A key as the directory caches it.
+
+    ``subject`` owns the bucket: the first key of the chain of rotations. ``requests_per_hour`` and
+    ``burst`` are in force (the key's own, else its tier's); ``burst`` is ``None`` where it is as many
+    as requests per hour. ``expires_at`` is in Unix seconds.
+    """
+
+    id: int
+    digest: bytes
+    subject: int
+    tier: str
+    requests_per_hour: int
+    burst: int | None
+    is_active: bool
+    is_revoked: bool
+    expires_at: float | None
+
+    def refusal(self, now: float) -> str | None:
+        """Why the key may not be used at a Unix time; ``None``: it may."""
+        if self.is_revoked:
+            return "The key has been revoked."
+        if self.expires_at is not None and self.expires_at <= now:
+            return "The key has expired."
+        if not self.is_active:
+            return "The key is paused."
+        return None

@@ -1,0 +1,76 @@
+"""Reads keys for the directory. It blocks, so it runs in threads."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, Row, Select, any_, func, select
+from sqlalchemy.orm import aliased
+
+from ..models import APIKey, Tier
+from .record import KeyRecord
+
+
+class KeyStore:
+    """Finds keys in PostgreSQL.
+
+    Raises ``sqlalchemy.exc.SQLAlchemyError`` when PostgreSQL does not answer.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def find(self, digest: bytes) -> KeyRecord | None:
+        """The key with a digest."""
+        found = self._select(APIKey.digest == digest)
+        return found[0] if found else None
+
+    def find_all(self, ids: Iterable[int]) -> list[KeyRecord]:
+        """The keys with these ids, in no order."""
+        return self._select(APIKey.id == any_(list(ids)))
+
+    def _select(self, condition: ColumnElement[bool]) -> list[KeyRecord]:
+        with self._engine.connect() as connection:
+            return [_record(row) for row in connection.execute(_with_subject(condition))]
+
+
+def _with_subject(condition: ColumnElement[bool]) -> Select[Any]:
+    """Keys with their tier and the root of their chain of rotations."""
+    chain = (
+        select(APIKey.id.label("key_id"), APIKey.id, APIKey.replaces_id)
+        .where(condition)
+        .cte("chain", recursive=True)
+    )
+    older = aliased(APIKey)
+    chain = chain.union_all(
+        select(chain.c.key_id, older.id, older.replaces_id).join(older, older.id == chain.c.replaces_id)
+    )
+    return (
+        select(
+            APIKey.id,
+            APIKey.digest,
+            chain.c.id.label("subject"),
+            Tier.name.label("tier"),
+            func.coalesce(APIKey.requests_per_hour, Tier.requests_per_hour).label("requests_per_hour"),
+            func.coalesce(APIKey.burst, Tier.burst).label("burst"),
+            APIKey.is_active,
+            APIKey.revoked_at,
+            APIKey.expires_at,
+        )
+        .join(chain, chain.c.key_id == APIKey.id)
+        .join(Tier, Tier.id == APIKey.tier_id)
+        .where(chain.c.replaces_id.is_(None))
+    )
+
+
+def _record(row: Row[Any]) -> KeyRecord:
+    return KeyRecord(
+        id=row.id,
+        digest=bytes(row.digest),
+        subject=row.subject,
+        tier=row.tier,
+        requests_per_hour=row.requests_per_hour,
+        burst=row.burst,
+        is_active=row.is_active,
+        is_revoked=row.revoked_at is not None,
+        expires_at=row.expires_at and row.expires_at.timestamp(),
+    )

@@ -1,0 +1,20 @@
+"""Deciding: a policy, a bucket in Redis, a decision. Knows neither FastAPI nor SQLAlchemy.
+
+**The bucket is one number**: the time at which it will be full again. With ``interval`` the time
+in which one token comes back, ``tokens = capacity - (full_at - now) / interval``. A take moves
+``full_at`` on by ``cost * interval`` unless that passes ``now + capacity * interval``; this is the
+generic cell rate algorithm (GCRA, ITU-T I.371). One value to read and one to write, it expires by
+itself exactly when the bucket is full, and no idle wait is ever rounded away.
+
+**Units.** Time is counted in ticks of 1/16 µs since 2025-01-01, in integers below 2^53, which
+Lua's doubles hold exactly. ``interval`` is rounded *up* to whole ticks: never faster than the rate,
+0.7% slower at 10^9 requests an hour, exact to 0.01% below 10^8. Redis's ``TIME`` is the only clock.
+
+**Concurrency.** The script is atomic, so any number of workers share a bucket exactly. While one
+call is in flight, arriving takes queue and the next call carries them all: no timer, no latency
+when idle, and fewer Redis calls per request as load rises.
+
+**Failure.** A take is never retried and has a deadline counted from its arrival. The deadline, on
+Redis's clock, is an argument of the script, so that a call which reaches Redis late does nothing.
+When Redis cannot decide in time, ``LimiterUnavailable`` is raised; a denial is a value.
+"""

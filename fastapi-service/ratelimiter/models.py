@@ -1,0 +1,197 @@
+"""SQLAlchemy's mirror of the shared tables; Django's migrations own their DDL.
+
+``tests/contract`` compares the two to the letter: columns, types, defaults, constraints, indexes.
+"""
+
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Sequence,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import INET, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from .bounds import MAX_BURST, MAX_REFILL_HOURS, MAX_REQUESTS_PER_HOUR
+
+_NOW: Final = text("statement_timestamp()")
+
+
+def _rate_checks(table: str) -> tuple[CheckConstraint, ...]:
+    return (
+        CheckConstraint(
+            f"requests_per_hour >= 1 AND requests_per_hour <= {MAX_REQUESTS_PER_HOUR}",
+            name=f"{table}_requests_per_hour_check",
+        ),
+        CheckConstraint(f"burst >= 1 AND burst <= {MAX_BURST}", name=f"{table}_burst_check"),
+        CheckConstraint(f"burst <= requests_per_hour * {MAX_REFILL_HOURS}", name=f"{table}_refill_check"),
+    )
+
+
+class Base(DeclarativeBase):
+    """The metadata of the shared schema."""
+
+    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy's own declaration
+        int: BigInteger,
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+    }
+
+
+class Tier(Base):
+    """A plan: the rate and burst of every key that has none of its own."""
+
+    __tablename__ = "tier"
+    __table_args__ = (
+        UniqueConstraint("name", name="tier_name_key"),
+        CheckConstraint("name ~ '^[a-z0-9][a-z0-9_-]*$'", name="tier_name_check"),
+        *_rate_checks("tier"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(String(50))
+    requests_per_hour: Mapped[int]
+    burst: Mapped[int | None]
+    description: Mapped[str] = mapped_column(Text, server_default="")
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    updated_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class APIKey(Base):
+    """An issued key: its digest, its limits, and what it is good for. Never deleted."""
+
+    __tablename__ = "api_key"
+    __table_args__ = (
+        UniqueConstraint("digest", name="api_key_digest_key"),
+        UniqueConstraint("replaces_id", name="api_key_replaces_key"),
+        CheckConstraint("octet_length(digest) = 32", name="api_key_digest_check"),
+        CheckConstraint("NOT (name = '')", name="api_key_name_check"),
+        CheckConstraint("NOT (replaces_id = id AND replaces_id IS NOT NULL)", name="api_key_replaces_check"),
+        *_rate_checks("api_key"),
+        Index("api_key_tier_idx", "tier_id"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    owner_email: Mapped[str] = mapped_column(String(254), server_default="")
+    hint: Mapped[str] = mapped_column(String(32))
+    digest: Mapped[bytes]
+    tier_id: Mapped[int] = mapped_column(ForeignKey("tier.id", deferrable=True, initially="DEFERRED"))
+    requests_per_hour: Mapped[int | None]
+    burst: Mapped[int | None]
+    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    replaces_id: Mapped[int | None] = mapped_column(
+        ForeignKey("api_key.id", deferrable=True, initially="DEFERRED")
+    )
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    updated_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+    tier: Mapped[Tier] = relationship(lazy="raise_on_sql")
+
+
+class RequestLog(Base):
+    """One decision: an admitted request is a row of its own, denials may share one."""
+
+    __tablename__ = "request_log"
+    __table_args__ = (
+        PrimaryKeyConstraint("id", "timestamp", name="request_log_pkey"),
+        CheckConstraint("status_code >= 100 AND status_code <= 599", name="request_log_status_code_check"),
+        CheckConstraint("cost >= 1", name="request_log_cost_check"),
+        CheckConstraint(
+            "count = 1 OR (count > 1 AND status_code >= 400)",
+            name="request_log_count_check",
+        ),
+        Index("request_log_key_timestamp_idx", "api_key_id", "timestamp"),
+        Index("request_log_timestamp_idx", "timestamp", "id"),
+        {"postgresql_partition_by": "RANGE (timestamp)"},
+    )
+
+    id: Mapped[int] = mapped_column(Sequence("request_log_id_seq", data_type=BigInteger))
+    api_key_id: Mapped[int]
+    endpoint: Mapped[str] = mapped_column(String(200))
+    status_code: Mapped[int] = mapped_column(SmallInteger)
+    cost: Mapped[int]
+    remaining: Mapped[int | None]
+    count: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    client_ip: Mapped[str | None] = mapped_column(INET)
+    timestamp: Mapped[datetime]
+
+
+class UsageHourly(Base):
+    """What a key did at an endpoint within an hour; kept by the drain, with the log's rows."""
+
+    __tablename__ = "usage_hourly"
+    __table_args__ = (
+        UniqueConstraint("api_key_id", "hour", "endpoint", name="usage_hourly_key_hour_endpoint_key"),
+        CheckConstraint(
+            "allowed >= 0 AND cost >= 0 AND limited >= 0",
+            name="usage_hourly_counts_check",
+        ),
+        Index("usage_hourly_hour_idx", "hour"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    api_key_id: Mapped[int]
+    hour: Mapped[datetime]
+    endpoint: Mapped[str] = mapped_column(String(200))
+    allowed: Mapped[int] = mapped_column(server_default=text("0"))
+    limited: Mapped[int] = mapped_column(server_default=text("0"))
+    cost: Mapped[int] = mapped_column(server_default=text("0"))
+
+
+class KeyActivity(Base):
+    """When a key was last used; apart from the key, so that its use does not look like an edit."""
+
+    __tablename__ = "key_activity"
+
+    api_key_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    last_used_at: Mapped[datetime]
+
+
+class AuditEvent(Base):
+    """Who did what to which key or tier; written by both services, never changed."""
+
+    __tablename__ = "audit_event"
+    __table_args__ = (
+        CheckConstraint("target_type IN ('key', 'tier')", name="audit_event_target_type_check"),
+        CheckConstraint("NOT (actor = '')", name="audit_event_actor_check"),
+        Index("audit_event_target_idx", "target_type", "target_id"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    timestamp: Mapped[datetime] = mapped_column(server_default=_NOW)
+    actor: Mapped[str] = mapped_column(String(200))
+    action: Mapped[str] = mapped_column(String(20))
+    target_type: Mapped[str] = mapped_column(String(10))
+    target_id: Mapped[int]
+    detail: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    client_ip: Mapped[str | None] = mapped_column(INET)
+    request_id: Mapped[str] = mapped_column(String(64), server_default="")
+
+
+class DrainCursor(Base):
+    """How far the request log's stream has been copied into the database."""
+
+    __tablename__ = "drain_cursor"
+    __table_args__ = (CheckConstraint("shard >= 0", name="drain_cursor_shard_check"),)
+
+    shard: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    epoch: Mapped[str] = mapped_column(String(32), server_default="")
+    last_id: Mapped[str] = mapped_column(String(41), server_default="0-0")
+    position: Mapped[int] = mapped_column(server_default=text("0"))
+    updated_at: Mapped[datetime] = mapped_column(server_default=_NOW)

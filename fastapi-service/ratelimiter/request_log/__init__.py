@@ -1,0 +1,18 @@
+"""Recording: from the decision to its row, exactly once.
+
+The limiter's script appends each outcome to a Redis stream in the same atomic call that debits the
+bucket, so a decision that was answered is a decision that was recorded. One stream entry carries a
+whole batch: a head (epoch, number of records before it, Redis's time), then a pair per record, the
+bytes that ``record.encode`` made and the outcome that the script added. ``outbox`` reads it.
+
+``drain`` copies entries into PostgreSQL: rows by COPY, ``usage_hourly``, ``key_activity`` and the
+cursor, all in one transaction; only then is the stream trimmed. One drain at a time leads, by an
+advisory lock; any process can take over. The cursor moves by compare-and-set, so that neither a
+ghost that still holds the lock nor a second drain can write a row twice. It names the stream's
+epoch: a Redis that comes back empty starts a new one, and its ids start anew.
+
+**Failure.** PostgreSQL may be away for hours: the stream grows, bounded to half of Redis's
+``maxmemory``; beyond, the oldest records are dropped, and as records are numbered the next drain
+counts exactly how many. A record takes some 35 bytes of Redis (a batch of 16), 90 if it comes
+alone. A record that cannot be read is set aside and counted, and never holds up the others.
+"""

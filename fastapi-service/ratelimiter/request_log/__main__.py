@@ -1,0 +1,35 @@
+"""Runs the drains by themselves, without the API: ``python -m ratelimiter.request_log``."""
+
+import signal
+import threading
+
+from .. import logs
+from ..settings import load_settings
+from .drain import make_drain
+
+
+def main() -> None:
+    """Drain every shard until SIGTERM or SIGINT."""
+    settings = load_settings()
+    logs.configure(settings.log_level)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    threads = []
+    for shard in range(settings.redis_shards):
+        drain = make_drain(
+            settings.redis_url.get_secret_value(),
+            settings.api_database_url.get_secret_value(),
+            shard,
+            settings.request_log_retention_days,
+            stop,
+        )
+        threads.append(threading.Thread(target=drain.run, name=f"drain-{shard}", daemon=True))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()

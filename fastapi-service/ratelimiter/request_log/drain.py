@@ -1,0 +1,252 @@
+"""Copies the stream into PostgreSQL: rows, usage, activity and cursor in one transaction."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from io import StringIO
+from time import monotonic
+from typing import Final
+
+import psycopg2
+import structlog
+from psycopg2.extensions import connection as Connection  # noqa: N812  # psycopg2's own lower-case class
+from psycopg2.extras import execute_values
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from .. import metrics
+from ..database import CONNECTION_OPTIONS, libpq_url
+from . import sql
+from .outbox import BEGINNING, Entry, Outbox
+from .record import MalformedRecord, Record
+
+ENTRIES_PER_READ: Final = 500
+LINGER_SECONDS: Final = 0.05
+"""After a short read the drain waits this long, so that a transaction carries more than one entry."""
+WAIT_SECONDS: Final = 0.5
+"""How long a read waits for the first entry: bounds how late a stop is noticed."""
+RETRY_SECONDS: Final = 1.0
+MAINTENANCE_SECONDS: Final = 3600.0
+BOUND_SECONDS: Final = 1.0
+PARTITIONS_AHEAD_DAYS: Final = 7
+
+_NULL: Final = r"\N"
+_COPY_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+
+log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
+
+
+class CursorMoved(Exception):
+    """Another drain has moved the cursor: what was read here may have been written there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far the stream has been copied: its epoch, the last entry's id, the records up to it."""
+
+    epoch: str
+    last_id: str
+    position: int
+
+
+class Drain:
+    """Leads or waits to lead the copying of one shard; ``run`` in a thread or as a process."""
+
+    def __init__(
+        self, outbox: Outbox, *, database_url: str, shard: int, retention_days: int, stop: threading.Event
+    ) -> None:
+        self._outbox = outbox
+        self._database_url = libpq_url(database_url)
+        self._shard = shard
+        self._retention_days = retention_days
+        self._stop = stop
+        self._cursor = Cursor("", BEGINNING, 0)
+        self._next_bound = 0.0
+
+    def run(self) -> None:
+        """Work until ``stop`` is set; a dependency that is away is waited for, and counted."""
+        while not self._stop.is_set():
+            try:
+                self._lead()
+            except psycopg2.Error as exc:
+                self._failed("postgres", exc)
+            except (RedisError, OSError) as exc:
+                self._failed("redis", exc)
+            except CursorMoved as exc:
+                self._failed("cursor", exc)
+
+    def _failed(self, dependency: str, exc: Exception) -> None:
+        metrics.DRAIN_FAILURES.labels(dependency).inc()
+        log.warning("drain_interrupted", shard=self._shard, dependency=dependency, error=str(exc).strip())
+        self._stop.wait(RETRY_SECONDS)
+        if dependency == "postgres":
+            self._bound()
+
+    def _lead(self) -> None:
+        connection = psycopg2.connect(
+            self._database_url, application_name="ratelimiter-drain", **CONNECTION_OPTIONS
+        )
+        try:
+            while not self._try_lock(connection):
+                if self._stop.wait(RETRY_SECONDS):
+                    return
+            log.info("drain_leads", shard=self._shard)
+            self._cursor = self._load_cursor(connection)
+            next_maintenance = 0.0
+            while not self._stop.is_set():
+                if monotonic() >= next_maintenance:
+                    self._maintain_partitions(connection)
+                    next_maintenance = monotonic() + MAINTENANCE_SECONDS
+                if self.copy_once(connection) < ENTRIES_PER_READ:
+                    self._stop.wait(LINGER_SECONDS)
+                self._bound()
+        finally:
+            connection.close()
+
+    def copy_once(self, connection: Connection) -> int:
+        """Copy what one read brings; returns the number of entries.
+
+        Raises:
+            CursorMoved: another drain got there first; nothing was written.
+
+        """
+        epoch = self._outbox.epoch()
+        if epoch is None:
+            self._stop.wait(WAIT_SECONDS)
+            return 0
+        cursor = self._cursor if epoch == self._cursor.epoch else Cursor(epoch, BEGINNING, 0)
+        raw = self._outbox.read(cursor.last_id, ENTRIES_PER_READ, WAIT_SECONDS)
+        if not raw:
+            return 0
+        entries = self._parse(raw, epoch)
+        if entries is None:
+            return 0  # the stream started anew between the two looks at it
+        moved = Cursor(epoch, raw[-1][0].decode(), max((e.end for e in entries), default=cursor.position))
+        records = [record for entry in entries for record in entry.records]
+        with connection:  # commits, or rolls back on an exception
+            with connection.cursor() as db:
+                _write_rows(db, records)
+                _write_usage(db, records)
+                db.execute(
+                    sql.MOVE_CURSOR,
+                    (moved.epoch, moved.last_id, moved.position, self._shard)
+                    + (self._cursor.epoch, self._cursor.last_id),
+                )
+                if db.rowcount != 1:
+                    raise CursorMoved(f"shard {self._shard} was copied further by another drain")
+        self._count(entries, cursor.position, len(records))
+        self._cursor = moved
+        self._outbox.trim(moved.last_id, moved.position)
+        return len(raw)
+
+    def _parse(self, raw: Iterable[tuple[bytes, Sequence[bytes]]], epoch: str) -> list[Entry] | None:
+        """The entries that can be read; ``None`` if one is of another epoch."""
+        entries = []
+        for entry_id, fields in raw:
+            try:
+                entry = Entry.parse(entry_id, fields)
+            except MalformedRecord as exc:
+                metrics.LOG_MALFORMED.inc()
+                log.error("entry_set_aside", shard=self._shard, reason=str(exc))
+                continue
+            if entry.epoch != epoch:
+                return None
+            entries.append(entry)
+        return entries
+
+    def _count(self, entries: Sequence[Entry], position: int, written: int) -> None:
+        metrics.LOG_WRITTEN.inc(written)
+        for entry in entries:
+            lost = max(0, entry.position - position)
+            if lost:
+                metrics.LOG_DROPPED.inc(lost)
+                log.error("records_lost", shard=self._shard, count=lost, before=entry.id)
+            for reason in entry.malformed:
+                metrics.LOG_MALFORMED.inc()
+                log.error("record_set_aside", shard=self._shard, entry=entry.id, reason=reason)
+            position = entry.end
+
+    def _bound(self) -> None:
+        """Once a second, keep the stream within its share of Redis's memory."""
+        if monotonic() < self._next_bound:
+            return
+        self._next_bound = monotonic() + BOUND_SECONDS
+        try:
+            dropped = self._outbox.bound()
+        except (RedisError, OSError) as exc:
+            log.warning("stream_not_bounded", shard=self._shard, error=str(exc))
+            return
+        if dropped:
+            log.error("stream_at_its_bound", shard=self._shard, entries_dropped=dropped)
+
+    def _try_lock(self, connection: Connection) -> bool:
+        with connection, connection.cursor() as db:
+            db.execute(sql.TRY_LOCK, (self._shard,))
+            return bool(db.fetchone()[0])
+
+    def _load_cursor(self, connection: Connection) -> Cursor:
+        with connection, connection.cursor() as db:
+            db.execute(sql.ADD_CURSOR, (self._shard,))
+            db.execute(sql.LOAD_CURSOR, (self._shard,))
+            return Cursor(*db.fetchone())
+
+    def _maintain_partitions(self, connection: Connection) -> None:
+        with connection, connection.cursor() as db:
+            db.execute(sql.MAINTAIN_PARTITIONS, (PARTITIONS_AHEAD_DAYS, self._retention_days))
+            added, dropped = db.fetchone()
+        if added or dropped:
+            log.info("partitions_maintained", added=added, dropped=dropped)
+
+
+def _write_rows(db: "psycopg2.extensions.cursor", records: Iterable[Record]) -> None:
+    lines = StringIO()
+    for record in records:
+        endpoint = record.endpoint.translate(_COPY_ESCAPES)
+        remaining = _NULL if record.remaining is None else record.remaining
+        client_ip = record.client_ip or _NULL
+        lines.write(
+            f"{record.api_key_id}\t{endpoint}\t{record.status_code}\t{record.cost}\t{remaining}"
+            f"\t{client_ip}\t{record.timestamp.isoformat()}\n"
+        )
+    lines.seek(0)
+    db.copy_expert(sql.COPY_ROWS, lines)
+
+
+def _write_usage(db: "psycopg2.extensions.cursor", records: Iterable[Record]) -> None:
+    usage: dict[tuple[int, datetime, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+    last_used: dict[int, datetime] = {}
+    for record in records:
+        if record.status_code == 200:
+            hour = record.timestamp.replace(minute=0, second=0, microsecond=0)
+            sums = usage[record.api_key_id, hour, record.endpoint]
+            sums[0] += 1
+            sums[2] += record.cost
+        elif record.status_code == 429:
+            hour = record.timestamp.replace(minute=0, second=0, microsecond=0)
+            usage[record.api_key_id, hour, record.endpoint][1] += 1
+        last_used[record.api_key_id] = record.timestamp
+    if usage:
+        execute_values(db, sql.ADD_USAGE, [(*key, *sums) for key, sums in sorted(usage.items())])
+    if last_used:
+        execute_values(db, sql.SET_LAST_USED, sorted(last_used.items()))
+
+
+def make_drain(
+    redis_url: str, database_url: str, shard: int, retention_days: int, stop: threading.Event
+) -> Drain:
+    """A drain with a Redis connection of its own."""
+    # Reads may be repeated, but the drain's own loop does that, where it is counted.
+    client = Redis.from_url(
+        redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=5, socket_connect_timeout=2, protocol=2
+    )
+    return Drain(
+        Outbox(client, shard),
+        database_url=database_url,
+        shard=shard,
+        retention_days=retention_days,
+        stop=stop,
+    )

@@ -1,0 +1,107 @@
+"""The stream of decisions on their way to PostgreSQL, as the drain and the metrics see it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Self, cast
+
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+
+from .. import redis_keys
+from .record import MalformedRecord, Record, decode
+
+BEGINNING: Final = "0-0"
+_TICKS_EPOCH: Final = datetime(2025, 1, 1, tzinfo=UTC)
+_TICKS_PER_MICROSECOND: Final = 16
+_TRIM: Final = (Path(__file__).parent / "trim.lua").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A batch of records: its id, the stream's epoch, and the number of records before it."""
+
+    id: str
+    epoch: str
+    position: int
+    records: Sequence[Record]
+    malformed: Sequence[str]
+
+    @property
+    def end(self) -> int:
+        """The number of records up to and with this entry."""
+        return self.position + len(self.records) + len(self.malformed)
+
+    @classmethod
+    def parse(cls, entry_id: bytes, fields: Sequence[bytes]) -> Self:
+        """Read an entry; records that cannot be read are named in ``malformed``.
+
+        Raises:
+            MalformedRecord: there is no head to read the entry by.
+
+        """
+        try:
+            head_name, head, *pairs = fields
+            epoch, position, ticks = head.decode().split(" ")
+            timestamp = _TICKS_EPOCH + timedelta(microseconds=int(ticks) // _TICKS_PER_MICROSECOND)
+            start = int(position)
+            known_and_outcome = list(zip(pairs[::2], pairs[1::2], strict=True))
+        except (ValueError, OverflowError) as exc:
+            raise MalformedRecord(f"entry {entry_id!r}: {exc}") from exc
+        if head_name != b"head":
+            raise MalformedRecord(f"entry {entry_id!r} has no head")
+        records, malformed = [], []
+        for known, outcome in known_and_outcome:
+            try:
+                records.append(decode(known, outcome, timestamp))
+            except MalformedRecord as exc:
+                malformed.append(str(exc))
+        return cls(entry_id.decode(), epoch, start, records, malformed)
+
+
+async def backlog(redis: "AsyncRedis", shard: int) -> int:
+    """How many records of a shard wait to be copied."""
+    appended, drained = await cast("Any", redis.hmget(redis_keys.stream_state(shard), ["seq", "drained"]))
+    return max(0, int(appended or 0) - int(drained or 0))
+
+
+class Outbox:
+    """One shard's stream, for the drain; ``redis`` speaks RESP2."""
+
+    def __init__(self, redis: "Redis", shard: int) -> None:
+        # As it comes: redis-py's dictionaries would merge records that are alike to the byte.
+        redis.set_response_callback("XREAD", lambda reply: reply)
+        self._redis = redis
+        self._stream = redis_keys.stream(shard)
+        self._state = redis_keys.stream_state(shard)
+        self._trim = redis.register_script(_TRIM)
+
+    def epoch(self) -> str | None:
+        """The name of the stream's present life; ``None`` before the first record."""
+        epoch = cast("bytes | None", self._redis.hget(self._state, "epoch"))
+        return epoch.decode() if epoch else None
+
+    def read(self, after: str, count: int, wait_seconds: float) -> list[tuple[bytes, list[bytes]]]:
+        """Up to ``count`` raw entries after an id, waiting for the first; empty if none came."""
+        if wait_seconds > 0:
+            command: tuple[str | int, ...] = ("XREAD", "BLOCK", int(wait_seconds * 1000), "COUNT", count)
+        else:
+            command = ("XREAD", "COUNT", count)
+        reply = cast(
+            "list[Any] | None", self._redis.execute_command(*command, "STREAMS", self._stream, after)
+        )
+        return reply[0][1] if reply else []
+
+    def trim(self, through: str, drained: int) -> None:
+        """Drop the entries up to an id, which stand in PostgreSQL now, and say how far that is."""
+        milliseconds, sequence = through.split("-")
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.execute_command("XTRIM", self._stream, "MINID", f"{milliseconds}-{int(sequence) + 1}")
+        pipeline.hset(self._state, "drained", drained)
+        pipeline.execute()
+
+    def bound(self) -> int:
+        """Keep the stream within half of ``maxmemory``; returns the entries dropped for that."""
+        limit = int(cast("dict[str, Any]", self._redis.info("memory"))["maxmemory"]) // 2
+        return int(cast("int", self._trim(keys=[self._stream], args=[limit]))) if limit else 0

@@ -1,0 +1,38 @@
+"""The drain's SQL."""
+
+from typing import Final
+
+TRY_LOCK: Final = "SELECT pg_try_advisory_lock(hashtext('ratelimiter drain'), %s)"
+
+ADD_CURSOR: Final = "INSERT INTO drain_cursor (shard) VALUES (%s) ON CONFLICT DO NOTHING"
+
+LOAD_CURSOR: Final = "SELECT epoch, last_id, position FROM drain_cursor WHERE shard = %s"
+
+MOVE_CURSOR: Final = """
+    UPDATE drain_cursor
+    SET epoch = %s, last_id = %s, position = %s, updated_at = statement_timestamp()
+    WHERE shard = %s AND epoch = %s AND last_id = %s
+"""
+
+MAINTAIN_PARTITIONS: Final = """
+    SELECT request_log_add_partitions(%s), request_log_drop_partitions(%s)
+"""
+
+COPY_ROWS: Final = """
+    COPY request_log (api_key_id, endpoint, status_code, cost, remaining, client_ip, "timestamp")
+    FROM STDIN
+"""
+
+ADD_USAGE: Final = """
+    INSERT INTO usage_hourly (api_key_id, hour, endpoint, allowed, limited, cost) VALUES %s
+    ON CONFLICT (api_key_id, hour, endpoint) DO UPDATE SET
+        allowed = usage_hourly.allowed + EXCLUDED.allowed,
+        limited = usage_hourly.limited + EXCLUDED.limited,
+        cost = usage_hourly.cost + EXCLUDED.cost
+"""
+
+SET_LAST_USED: Final = """
+    INSERT INTO key_activity (api_key_id, last_used_at) VALUES %s
+    ON CONFLICT (api_key_id) DO UPDATE SET
+        last_used_at = greatest(key_activity.last_used_at, EXCLUDED.last_used_at)
+"""

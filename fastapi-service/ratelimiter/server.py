@@ -1,0 +1,48 @@
+"""Starts the API: ``python -m ratelimiter.server``.
+
+It reads the settings, gives the workers an empty folder for their metrics, and runs uvicorn.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import uvicorn
+
+from . import logs
+from .settings import load_settings
+
+SHUTDOWN_SECONDS = 5
+BACKLOG = 2048
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT; what is in flight is answered first."""
+    settings = load_settings()
+    logs.configure(settings.log_level)
+    # Before anything imports prometheus_client: it looks for the folder once.
+    folder = Path(tempfile.mkdtemp(prefix="ratelimiter-metrics-"))
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    try:
+        uvicorn.run(
+            "main:app",
+            host=settings.api_host,
+            port=settings.api_port,
+            workers=settings.web_concurrency,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            forwarded_allow_ips=settings.forwarded_allow_ips,
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
