@@ -1,10 +1,12 @@
 """How this service reaches PostgreSQL."""
 
-from typing import Final
+from typing import Any, Final
 
+import psycopg2
+from psycopg2.extensions import connection as Connection  # noqa: N812  # the class has a lower-case name
 from sqlalchemy import Engine, create_engine
 
-CONNECTION_OPTIONS: Final = {
+_OPTIONS: Final[dict[str, Any]] = {
     "connect_timeout": 3,
     # A half-open connection is given up after this many milliseconds or failed probes.
     "tcp_user_timeout": 5000,
@@ -19,8 +21,19 @@ _SCHEMES: Final = ("postgres://", "postgresql://", "postgresql+psycopg2://")
 
 
 def libpq_url(url: str) -> str:
-    """The URL as libpq reads it."""
+    """The URL as libpq reads it.
+
+    Raises:
+        ValueError: it is no address of PostgreSQL.
+
+    """
     return "postgresql://" + _without_scheme(url)
+
+
+def connect(url: str, application_name: str) -> Connection:
+    """A connection of its own, for what listens or holds a lock as long as it lives."""
+    connection: Connection = psycopg2.connect(libpq_url(url), application_name=application_name, **_OPTIONS)
+    return connection
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -36,7 +49,7 @@ def make_engine(url: str, *, pool_size: int) -> Engine:
         max_overflow=0,
         pool_timeout=2,
         pool_pre_ping=True,
-        connect_args={**CONNECTION_OPTIONS, "application_name": "ratelimiter-api"},
+        connect_args={**_OPTIONS, "application_name": "ratelimiter-api"},
     )
 
 

@@ -44,7 +44,7 @@ class Probes:
 
     async def redis(self) -> Probe:
         """Whether Redis answers."""
-        return await _probe(lambda: self._redis.ping())
+        return await _probe(self._redis.ping)
 
     async def backlog(self) -> Probe:
         """How many records wait to be copied into PostgreSQL."""
@@ -78,7 +78,7 @@ class Probes:
         )
         query = select(Tier.name, func.count(APIKey.id)).outerjoin(APIKey, active).group_by(Tier.name)
         with self._engine.connect() as connection:
-            return {name: count for name, count in connection.execute(query)}
+            return dict(connection.execute(query).tuples().all())
 
 
 async def _probe(ask: Callable[[], Awaitable[Any]]) -> Probe:

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from ..errors import Unauthenticated
-from ..keys.directory import KeyDirectory
-from ..keys.record import KeyRecord
+from ratelimiter.errors import Unauthenticated
+from ratelimiter.keys.directory import KeyDirectory
+from ratelimiter.keys.record import KeyRecord
 
 _CHALLENGE: Final = 'ApiKey header="X-API-Key"'
 

@@ -7,20 +7,15 @@ from typing import Final
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
-from .. import metrics
-from ..errors import (
-    ApiError,
-    InvalidInput,
-    KeyRefused,
-    MalformedBody,
-    MethodNotAllowed,
-)
-from ..keys.directory import KeyDirectory
-from ..keys.record import KeyRecord
-from ..limiter.decision import Decision
-from ..limiter.policy import Policy
-from ..limiter.token_bucket import TokenBucket
-from ..request_log import record
+from ratelimiter import metrics
+from ratelimiter.errors import ApiError, InvalidInput, KeyRefused, MalformedBody, MethodNotAllowed
+from ratelimiter.keys.directory import KeyDirectory
+from ratelimiter.keys.record import KeyRecord
+from ratelimiter.limiter.decision import Decision
+from ratelimiter.limiter.policy import Policy
+from ratelimiter.limiter.token_bucket import TokenBucket
+from ratelimiter.request_log import record
+
 from . import edge
 from .authentication import authenticate
 from .headers import POLICY_NAME, rate_limit_headers
@@ -51,19 +46,23 @@ class DecisionApi:
         path = scope["path"]
         identifier = edge.request_id(scope)
         try:
-            if scope["method"] != _METHODS[path]:
-                raise MethodNotAllowed(f"{path} answers {_METHODS[path]} only.", {"Allow": _METHODS[path]})
-            if path == CHECK_PATH:
-                await self._check(scope, send, identifier)
-            else:
-                await self._request(scope, receive, send, identifier)
+            await self._dispatch(scope, receive, send, identifier)
         except ConnectionResetError:
             pass  # the client went away before its request was complete: nobody is there to answer
-        except Exception as exc:  # the edge: nothing may escape it
+        except Exception as exc:  # noqa: BLE001  # the edge: nothing may escape it
             error = exc if isinstance(exc, ApiError) else edge.internal_error(exc, identifier)
             metrics.ERRORS.labels(error.slug).inc()
             await edge.send_problem(send, error.status, error.problem(), identifier, error.headers)
         metrics.DURATION.labels(path).observe(perf_counter() - started)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send, identifier: str) -> None:
+        path, method = scope["path"], scope["method"]
+        if method != _METHODS[path]:
+            raise MethodNotAllowed(f"{path} answers {_METHODS[path]} only.", {"Allow": _METHODS[path]})
+        if path == CHECK_PATH:
+            await self._check(scope, send, identifier)
+        else:
+            await self._request(scope, receive, send, identifier)
 
     async def _request(self, scope: Scope, receive: Receive, send: Send, identifier: str) -> None:
         key = await self._key(scope)

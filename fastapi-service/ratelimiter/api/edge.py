@@ -13,8 +13,8 @@ from typing import Any, Final
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .. import metrics
-from ..errors import ApiError, BodyTooLarge
+from ratelimiter import metrics
+from ratelimiter.errors import ApiError, BodyTooLarge
 
 MAX_BODY_BYTES: Final = 4096
 PROBLEM_JSON: Final = b"application/problem+json"
@@ -27,9 +27,10 @@ log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 
 def header(scope: Scope, name: bytes) -> bytes | None:
     """A request header by its lower-case name; the first, if it was sent more than once."""
-    for key, value in scope["headers"]:
+    headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+    for key, value in headers:
         if key == name:
-            return bytes(value)
+            return value
     return None
 
 
@@ -63,7 +64,8 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ConnectionResetError("the client went away while sending the body")
-        body += message.get("body", b"")
+        part: bytes = message.get("body", b"")
+        body += part
         if len(body) > MAX_BODY_BYTES:
             raise _too_large()
         if not message.get("more_body", False):
@@ -125,7 +127,7 @@ class Edge:
             await self._app(_as_json(scope), _replay(body, receive), send_with_id)
         except ConnectionResetError:
             status = 499  # nginx's code for a client that closed the connection; nobody sees it sent
-        except Exception as exc:  # the edge: nothing may escape it
+        except Exception as exc:  # noqa: BLE001  # the edge: nothing may escape it
             error = exc if isinstance(exc, ApiError) else internal_error(exc, identifier)
             if status == 0:
                 status = error.status

@@ -7,8 +7,8 @@ Fields, RFC 9651); the ``X-RateLimit-*`` ones are what most clients read today.
 from functools import lru_cache
 from typing import Final
 
-from ..limiter.decision import Decision
-from ..limiter.policy import Policy
+from ratelimiter.limiter.decision import Decision
+from ratelimiter.limiter.policy import Policy
 
 POLICY_NAME: Final = "default"
 """The name of a tier's limit in headers and problem documents."""

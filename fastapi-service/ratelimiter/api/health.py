@@ -3,8 +3,9 @@
 import asyncio
 import os
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Final
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
@@ -19,7 +20,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from ..health import Probe, Probes
+from ratelimiter.health import Probe, Probes
+
 from .schemas import Check, HealthAnswer, Live
 
 
@@ -56,7 +58,7 @@ def make_router(probes: Probes) -> APIRouter:
         registry.register(_Gauges(redis, postgres, backlog, active))
         directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         if directory:
-            MultiProcessCollector(registry, directory)
+            MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
             registry.register(_Processes(Path(directory)))
         else:
             registry.register(REGISTRY)
@@ -103,21 +105,19 @@ class _Processes(Collector):
     The workers are known by the files that they keep in the multiprocess directory.
     """
 
+    _NAMES: Final = frozenset({"process_cpu_seconds", "process_resident_memory_bytes", "process_open_fds"})
+
     def __init__(self, directory: Path) -> None:
         self._pids = {path.stem.rpartition("_")[2] for path in directory.glob("*.db")}
 
     def collect(self) -> Iterable[Metric]:
         totals: dict[str, Metric] = {}
         for pid in sorted(self._pids):
-            for metric in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():
-                if metric.name not in {
-                    "process_cpu_seconds",
-                    "process_resident_memory_bytes",
-                    "process_open_fds",
-                }:
+            for metric in ProcessCollector(pid=partial(str, pid), registry=None).collect():
+                if metric.name not in self._NAMES:
                     continue
                 total = totals.setdefault(metric.name, metric)
                 if total is not metric:
-                    sample = total.samples[0]
-                    total.samples[0] = sample._replace(value=sample.value + metric.samples[0].value)
+                    summed = total.samples[0].value + metric.samples[0].value
+                    total.samples[0] = total.samples[0]._replace(value=summed)
         return totals.values()

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from ..errors import Unauthenticated
-from ..keys.management import KeyManager, Origin
-from ..limiter.policy import Policy
-from ..limiter.token_bucket import TokenBucket
-from ..models import APIKey
+from ratelimiter.errors import Unauthenticated
+from ratelimiter.keys.management import KeyManager, Origin
+from ratelimiter.limiter.policy import Policy
+from ratelimiter.limiter.token_bucket import TokenBucket
+from ratelimiter.models import APIKey
+
 from . import edge
 from .schemas import IssuedKey, KeyAnswer, KeyChange, KeyCreate, KeyPage, KeyRotation
 

@@ -1,5 +1,6 @@
 """One OpenAPI document for both planes: FastAPI's own routes, the data plane's, and every problem."""
 
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -53,6 +54,8 @@ _RETRY_SOON: Final[dict[str, Json]] = {
     "Retry-After": {"description": "Seconds after which to try again.", "schema": _INTEGER}
 }
 
+_MORE_HEADERS: Final = {HTTPStatus.SERVICE_UNAVAILABLE.value: _RETRY_SOON}
+
 
 def install(app: FastAPI) -> None:
     """Make ``app.openapi`` describe the whole service."""
@@ -104,8 +107,8 @@ def _complete(path: str, operation: Json) -> None:
     if "422" in responses:
         statuses |= {422}
     for status in sorted(statuses):
-        if str(status) not in responses or status == 422:
-            responses[str(status)] = _problem(status, _RETRY_SOON if status == 503 else {})
+        if str(status) not in responses or status == HTTPStatus.UNPROCESSABLE_ENTITY:
+            responses[str(status)] = _problem(status, _MORE_HEADERS.get(status, {}))
     for response in responses.values():
         response["headers"] = _REQUEST_ID | response.get("headers", {})
 
@@ -123,9 +126,7 @@ def _data_plane() -> Json:
         "headers": _REQUEST_ID | _RATE_LIMIT_HEADERS,
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/DecisionAnswer"}}},
     }
-    always = {
-        str(status): _problem(status, _RETRY_SOON if status == 503 else {}) for status in (401, 403, 500, 503)
-    }
+    always = {str(status): _problem(status, _MORE_HEADERS.get(status, {})) for status in (401, 403, 500, 503)}
     spending = {str(status): _problem(status, {}) for status in (400, 413, 422)}
     denial = _problem(429, _RATE_LIMIT_HEADERS | _RETRY_AFTER)
     common = {"tags": ["data plane"], "security": [{"ApiKey": []}]}

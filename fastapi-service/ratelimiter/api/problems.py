@@ -7,7 +7,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
-from ..errors import ApiError, InvalidInput, MalformedBody, MethodNotAllowed, NotFound, Unavailable
+from ratelimiter.errors import ApiError, InvalidInput, MalformedBody, MethodNotAllowed, NotFound, Unavailable
+
 from .edge import PROBLEM_JSON
 from .schemas import field_errors
 
@@ -24,7 +25,7 @@ def register(app: FastAPI) -> None:
         errors = exc.errors()
         if errors[0]["type"] == "json_invalid":
             return _answer(MalformedBody("The body is not JSON."))
-        fields = field_errors(errors)
+        fields = field_errors(list(errors))
         detail = "; ".join(f"{error['field']}: {error['message']}" for error in fields)
         return _answer(InvalidInput(detail, errors=fields))
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, EmailStr, Field, StringConstraints
 
-from ..bounds import MAX_BURST, MAX_REQUESTS_PER_HOUR
-from ..request_log.record import ENDPOINT_MAX_LENGTH
+from ratelimiter.bounds import MAX_BURST, MAX_REQUESTS_PER_HOUR
+from ratelimiter.request_log.record import ENDPOINT_MAX_LENGTH
 
 Rate = Annotated[int, Field(strict=True, ge=1, le=MAX_REQUESTS_PER_HOUR)]
 Burst = Annotated[int, Field(strict=True, ge=1, le=MAX_BURST)]
@@ -55,16 +55,27 @@ class KeyCreate(_Body):
     expires_at: AwareDatetime | None = None
 
 
+_UNSET: Any = None
+"""Stands where a field was not sent; it is told by ``exclude_unset``, never read."""
+
+
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
 class KeyChange(_Body):
     """The fields of a key to be changed; ``null`` takes an override or an end away."""
 
-    name: Name = Field(default=None)  # type: ignore[assignment]
-    tier: TierName = Field(default=None)  # type: ignore[assignment]
-    owner_email: EmailStr | Literal[""] = Field(default=None)  # type: ignore[assignment]
-    is_active: Annotated[bool, Field(strict=True)] = Field(default=None)  # type: ignore[assignment]
-    requests_per_hour: Rate | None = None
-    burst: Burst | None = None
-    expires_at: AwareDatetime | None = None
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
+    name: Name = _UNSET
+    tier: TierName = _UNSET
+    owner_email: EmailStr | Literal[""] = _UNSET
+    is_active: Annotated[bool, Field(strict=True)] = _UNSET
+    requests_per_hour: Rate | None = _UNSET
+    burst: Burst | None = _UNSET
+    expires_at: AwareDatetime | None = _UNSET
 
 
 class KeyRotation(_Body):

@@ -10,9 +10,10 @@ from pydantic import AwareDatetime
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
-from .. import usage
-from ..errors import InvalidInput, KeyRefused
-from ..keys.directory import KeyDirectory
+from ratelimiter import usage
+from ratelimiter.errors import InvalidInput, KeyRefused
+from ratelimiter.keys.directory import KeyDirectory
+
 from .authentication import authenticate
 from .schemas import UsageAnswer, UsageHour
 

@@ -8,8 +8,9 @@ from typing import Final, TypeVar
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from .. import metrics
-from ..errors import KeysUnavailable
+from ratelimiter import metrics
+from ratelimiter.errors import KeysUnavailable
+
 from . import credentials
 from .news import KeyNews
 from .record import KeyRecord

@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlakeyset import BadBookmark, Page, select_page
-from sqlalchemy import Engine, Row, insert, select
+from sqlalchemy import Engine, insert, select
 from sqlalchemy.orm import Session, joinedload
 
-from ..bounds import MAX_REFILL_HOURS
-from ..errors import Conflict, InvalidInput, NotFound
-from ..models import APIKey, AuditEvent, Tier
+from ratelimiter.bounds import MAX_REFILL_HOURS
+from ratelimiter.errors import Conflict, InvalidInput, NotFound
+from ratelimiter.models import APIKey, AuditEvent, Tier
+
 from . import credentials
 from .store import KeyStore
 
@@ -54,7 +55,7 @@ class KeyManager:
         with self._session() as session:
             query = select(APIKey).options(joinedload(APIKey.tier)).order_by(APIKey.id.desc())
             try:
-                page: Page[Row[tuple[APIKey]]] = select_page(session, query, per_page=size, page=cursor)
+                page: Page[Any] = select_page(session, query, per_page=size, page=cursor)
             except (BadBookmark, ValueError) as exc:
                 raise _invalid("cursor", "must be a next_cursor of an earlier answer") from exc
             following = page.paging.bookmark_next if page.paging.has_next else None

@@ -9,8 +9,8 @@ from typing import Final
 import psycopg2
 import structlog
 
-from .. import metrics
-from ..database import CONNECTION_OPTIONS, libpq_url
+from ratelimiter import metrics
+from ratelimiter.database import connect
 
 CHANNEL: Final = "key_news"
 HEARTBEAT_SECONDS: Final = 1.0
@@ -26,7 +26,7 @@ class KeyNews:
     """
 
     def __init__(self, database_url: str) -> None:
-        self._database_url = libpq_url(database_url)
+        self._database_url = database_url
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.last_heard = monotonic()
@@ -56,9 +56,7 @@ class KeyNews:
                 self._stopping.wait(RETRY_SECONDS)
 
     def _listen(self, on_key: Callable[[int], object], on_all: Callable[[], object]) -> None:
-        connection = psycopg2.connect(
-            self._database_url, application_name="ratelimiter-key-news", **CONNECTION_OPTIONS
-        )
+        connection = connect(self._database_url, "ratelimiter-key-news")
         try:
             connection.autocommit = True
             with connection.cursor() as db:

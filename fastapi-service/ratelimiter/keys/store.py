@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Row, Select, any_, func, select
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Engine, Row, Select, any_, func, literal, select
 from sqlalchemy.orm import aliased
 
-from ..models import APIKey, Tier
+from ratelimiter.models import APIKey, Tier
+
 from .record import KeyRecord
 
 
@@ -26,7 +27,7 @@ class KeyStore:
 
     def find_all(self, ids: Iterable[int]) -> list[KeyRecord]:
         """The keys with these ids, in no order."""
-        return self._select(APIKey.id == any_(list(ids)))
+        return self._select(APIKey.id == any_(literal(list(ids), ARRAY(BigInteger))))
 
     def _select(self, condition: ColumnElement[bool]) -> list[KeyRecord]:
         with self._engine.connect() as connection:

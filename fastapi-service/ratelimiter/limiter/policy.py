@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Self
 
-from ..bounds import MAX_REFILL_HOURS, MAX_REQUESTS_PER_HOUR
+from ratelimiter.bounds import MAX_REFILL_HOURS, MAX_REQUESTS_PER_HOUR
 
 TICKS_PER_SECOND: Final = 16_000_000
 """The unit of time of all limiter arithmetic: 1/16 µs."""

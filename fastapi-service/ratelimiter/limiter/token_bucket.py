@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
 from time import monotonic
-from typing import Final, cast
+from typing import Final
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from .. import redis_keys
-from ..errors import LimiterUnavailable
+from ratelimiter import redis_keys
+from ratelimiter.errors import LimiterUnavailable
+
 from .clock import ServerClock
 from .decision import Decision
 from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND, Policy
@@ -146,11 +147,8 @@ class _Shard:
             sent = monotonic()
             deadline = self._clock.at(batch[0].deadline)
             try:
-                reply = cast(
-                    "list[int]",
-                    await self._redis.execute_command(
-                        "EVALSHA", _SHA, len(keys), *keys, deadline, *arguments
-                    ),
+                reply: list[int] = await self._redis.execute_command(  # type: ignore[no-untyped-call]
+                    "EVALSHA", _SHA, len(keys), *keys, deadline, *arguments
                 )
             except NoScriptError:
                 await self._redis.script_load(_SCRIPT)

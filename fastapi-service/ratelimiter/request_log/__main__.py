@@ -3,8 +3,9 @@
 import signal
 import threading
 
-from .. import logs
-from ..settings import load_settings
+from ratelimiter import logs
+from ratelimiter.settings import load_settings
+
 from .drain import make_drain
 
 

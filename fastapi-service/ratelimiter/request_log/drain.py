@@ -4,10 +4,11 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from http import HTTPStatus
 from io import StringIO
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 import psycopg2
 import structlog
@@ -18,8 +19,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from .. import metrics
-from ..database import CONNECTION_OPTIONS, libpq_url
+from ratelimiter import metrics
+from ratelimiter.database import connect
+
 from . import sql
 from .outbox import BEGINNING, Entry, Outbox
 from .record import MalformedRecord, Record
@@ -60,7 +62,7 @@ class Drain:
         self, outbox: Outbox, *, database_url: str, shard: int, retention_days: int, stop: threading.Event
     ) -> None:
         self._outbox = outbox
-        self._database_url = libpq_url(database_url)
+        self._database_url = database_url
         self._shard = shard
         self._retention_days = retention_days
         self._stop = stop
@@ -87,9 +89,7 @@ class Drain:
             self._bound()
 
     def _lead(self) -> None:
-        connection = psycopg2.connect(
-            self._database_url, application_name="ratelimiter-drain", **CONNECTION_OPTIONS
-        )
+        connection = connect(self._database_url, "ratelimiter-drain")
         try:
             while not self._try_lock(connection):
                 if self._stop.wait(RETRY_SECONDS):
@@ -127,17 +127,22 @@ class Drain:
             return 0  # the stream started anew between the two looks at it
         moved = Cursor(epoch, raw[-1][0].decode(), max((e.end for e in entries), default=cursor.position))
         records = [record for entry in entries for record in entry.records]
-        with connection:  # commits, or rolls back on an exception
-            with connection.cursor() as db:
-                _write_rows(db, records)
-                _write_usage(db, records)
-                db.execute(
-                    sql.MOVE_CURSOR,
-                    (moved.epoch, moved.last_id, moved.position, self._shard)
-                    + (self._cursor.epoch, self._cursor.last_id),
-                )
-                if db.rowcount != 1:
-                    raise CursorMoved(f"shard {self._shard} was copied further by another drain")
+        with connection, connection.cursor() as db:  # commits, or rolls back on an exception
+            _write_rows(db, records)
+            _write_usage(db, records)
+            db.execute(
+                sql.MOVE_CURSOR,
+                {
+                    "shard": self._shard,
+                    "epoch": moved.epoch,
+                    "last_id": moved.last_id,
+                    "position": moved.position,
+                    "old_epoch": self._cursor.epoch,
+                    "old_last_id": self._cursor.last_id,
+                },
+            )
+            if db.rowcount != 1:
+                raise CursorMoved(f"shard {self._shard} was copied further by another drain")
         self._count(entries, cursor.position, len(records))
         self._cursor = moved
         self._outbox.trim(moved.last_id, moved.position)
@@ -151,7 +156,7 @@ class Drain:
                 entry = Entry.parse(entry_id, fields)
             except MalformedRecord as exc:
                 metrics.LOG_MALFORMED.inc()
-                log.error("entry_set_aside", shard=self._shard, reason=str(exc))
+                log.warning("entry_set_aside", shard=self._shard, reason=str(exc))
                 continue
             if entry.epoch != epoch:
                 return None
@@ -167,7 +172,7 @@ class Drain:
                 log.error("records_lost", shard=self._shard, count=lost, before=entry.id)
             for reason in entry.malformed:
                 metrics.LOG_MALFORMED.inc()
-                log.error("record_set_aside", shard=self._shard, entry=entry.id, reason=reason)
+                log.warning("record_set_aside", shard=self._shard, entry=entry.id, reason=reason)
             position = entry.end
 
     def _bound(self) -> None:
@@ -186,20 +191,33 @@ class Drain:
     def _try_lock(self, connection: Connection) -> bool:
         with connection, connection.cursor() as db:
             db.execute(sql.TRY_LOCK, (self._shard,))
-            return bool(db.fetchone()[0])
+            return db.fetchone() == (True,)
 
     def _load_cursor(self, connection: Connection) -> Cursor:
         with connection, connection.cursor() as db:
             db.execute(sql.ADD_CURSOR, (self._shard,))
             db.execute(sql.LOAD_CURSOR, (self._shard,))
-            return Cursor(*db.fetchone())
+            return Cursor(*one_row(db))
 
     def _maintain_partitions(self, connection: Connection) -> None:
         with connection, connection.cursor() as db:
             db.execute(sql.MAINTAIN_PARTITIONS, (PARTITIONS_AHEAD_DAYS, self._retention_days))
-            added, dropped = db.fetchone()
+            added, dropped = one_row(db)
         if added or dropped:
             log.info("partitions_maintained", added=added, dropped=dropped)
+
+
+def one_row(db: "psycopg2.extensions.cursor") -> tuple[Any, ...]:
+    """The row of a query that has one.
+
+    Raises:
+        psycopg2.DataError: it has none.
+
+    """
+    row = db.fetchone()
+    if row is None:
+        raise psycopg2.DataError("the query brought no row")
+    return row
 
 
 def _write_rows(db: "psycopg2.extensions.cursor", records: Iterable[Record]) -> None:
@@ -220,12 +238,12 @@ def _write_usage(db: "psycopg2.extensions.cursor", records: Iterable[Record]) ->
     usage: dict[tuple[int, datetime, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     last_used: dict[int, datetime] = {}
     for record in records:
-        if record.status_code == 200:
+        if record.status_code == HTTPStatus.OK:
             hour = record.timestamp.replace(minute=0, second=0, microsecond=0)
             sums = usage[record.api_key_id, hour, record.endpoint]
             sums[0] += 1
             sums[2] += record.cost
-        elif record.status_code == 429:
+        elif record.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             hour = record.timestamp.replace(minute=0, second=0, microsecond=0)
             usage[record.api_key_id, hour, record.endpoint][1] += 1
         last_used[record.api_key_id] = record.timestamp

@@ -9,7 +9,8 @@ from typing import Any, Final, Self, cast
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from .. import redis_keys
+from ratelimiter import redis_keys
+
 from .record import MalformedRecord, Record, decode
 
 BEGINNING: Final = "0-0"
@@ -88,20 +89,18 @@ class Outbox:
             command: tuple[str | int, ...] = ("XREAD", "BLOCK", int(wait_seconds * 1000), "COUNT", count)
         else:
             command = ("XREAD", "COUNT", count)
-        reply = cast(
-            "list[Any] | None", self._redis.execute_command(*command, "STREAMS", self._stream, after)
-        )
+        reply = self._redis.execute_command(*command, "STREAMS", self._stream, after)  # type: ignore[no-untyped-call]
         return reply[0][1] if reply else []
 
     def trim(self, through: str, drained: int) -> None:
         """Drop the entries up to an id, which stand in PostgreSQL now, and say how far that is."""
         milliseconds, sequence = through.split("-")
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.execute_command("XTRIM", self._stream, "MINID", f"{milliseconds}-{int(sequence) + 1}")
+        pipeline.xtrim(self._stream, minid=f"{milliseconds}-{int(sequence) + 1}", approximate=False)
         pipeline.hset(self._state, "drained", drained)
         pipeline.execute()
 
     def bound(self) -> int:
         """Keep the stream within half of ``maxmemory``; returns the entries dropped for that."""
-        limit = int(cast("dict[str, Any]", self._redis.info("memory"))["maxmemory"]) // 2
+        limit = int(self._redis.info("memory")["maxmemory"]) // 2
         return int(cast("int", self._trim(keys=[self._stream], args=[limit]))) if limit else 0

@@ -10,8 +10,8 @@ LOAD_CURSOR: Final = "SELECT epoch, last_id, position FROM drain_cursor WHERE sh
 
 MOVE_CURSOR: Final = """
     UPDATE drain_cursor
-    SET epoch = %s, last_id = %s, position = %s, updated_at = statement_timestamp()
-    WHERE shard = %s AND epoch = %s AND last_id = %s
+    SET epoch = %(epoch)s, last_id = %(last_id)s, position = %(position)s, updated_at = statement_timestamp()
+    WHERE shard = %(shard)s AND epoch = %(old_epoch)s AND last_id = %(old_last_id)s
 """
 
 MAINTAIN_PARTITIONS: Final = """
