@@ -1,0 +1,1 @@
+"""What crosses both services, and the real servers that every test uses."""

@@ -1,0 +1,42 @@
+"""Both services carry the credential module; the two must stay one."""
+
+import ast
+import importlib.util
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.servers import PROJECT
+
+PATHS = (
+    PROJECT / "fastapi-service" / "ratelimiter" / "keys" / "credentials.py",
+    PROJECT / "django-admin" / "api_manager" / "credentials.py",
+)
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(f"credentials_of_{path.parent.name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+API, ADMIN = (load(path) for path in PATHS)
+
+
+def test_the_code_is_the_same():
+    def code(path):
+        module = ast.parse(path.read_text(encoding="utf-8"))
+        return ast.dump(ast.Module(module.body[1:], []))  # the docstring names the other service
+
+    assert code(PATHS[0]) == code(PATHS[1])
+
+
+@pytest.mark.parametrize(("maker", "reader"), [(API, ADMIN), (ADMIN, API)])
+@given(environment=st.from_regex(r"[a-z]{1,10}", fullmatch=True))
+def test_what_one_makes_the_other_reads(maker, reader, environment):
+    key = maker.generate(environment)
+    assert reader.is_well_formed(key)
+    assert reader.digest(key) == maker.digest(key)
+    assert reader.hint(key) == maker.hint(key)

@@ -1,0 +1,136 @@
+"""A pytest plugin (``-p tests.servers``): real PostgreSQL and Redis for every test.
+
+Each worker of pytest-xdist starts one PostgreSQL of its own, before Django reads its settings. A test
+that asks for ``database`` gets a database of its own, copied from a migrated template; one that asks for
+``redis_server`` gets a server of its own, which takes some 10 ms.
+"""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg2
+import pytest
+
+from local.postgres import Postgres
+from local.redis import RedisServer
+from local.roles import Role, provision
+
+PROJECT = Path(__file__).resolve().parent.parent
+OWNER = Role("ratelimiter_owner", "owner-of-tests")
+API = Role("ratelimiter_api", "api-of-tests")
+TEMPLATE = "template_ratelimiter"
+ADMIN_API_TOKEN = "token-of-the-tests-only"
+
+_postgres = pytest.StashKey[Postgres]()
+
+
+@dataclass(frozen=True)
+class Database:
+    """A migrated database; addresses for both roles and for the superuser."""
+
+    name: str
+    owner_url: str
+    api_url: str
+    admin_url: str
+
+    def sql(self, query: str, *args: object) -> list[tuple]:
+        """Run a statement as the superuser, committed; returns the rows it brings."""
+        connection = psycopg2.connect(self.admin_url)
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(query, args or None)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
+    """Start PostgreSQL and name it to Django, which reads its settings right after."""
+    os.environ["DJANGO_SECRET_KEY"] = "key-of-the-tests-only"
+    os.environ["API_DATABASE_ROLE"] = API.name
+    distributes = getattr(early_config.known_args_namespace, "numprocesses", None)
+    if distributes and "PYTEST_XDIST_WORKER" not in os.environ:
+        # The workers run the tests; here Django only has to be importable.
+        os.environ["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
+    else:
+        postgres = Postgres(Path(tempfile.mkdtemp(prefix="ratelimiter-tests-")), durable=False).start()
+        early_config.stash[_postgres] = postgres
+        provision(postgres.admin_url, "ratelimiter", OWNER, API, createdb=True)
+        os.environ["DATABASE_URL"] = postgres.url("ratelimiter", OWNER)
+    return (yield)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop PostgreSQL and remove its folder."""
+    postgres = config.stash.get(_postgres, None)
+    if postgres is not None:
+        postgres.stop()
+        postgres.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Postgres:
+    """This worker's PostgreSQL."""
+    return request.config.stash[_postgres]
+
+
+@pytest.fixture(scope="session")
+def template(postgres: Postgres) -> str:
+    """A migrated database to copy from."""
+    provision(postgres.admin_url, TEMPLATE, OWNER, API, createdb=True)
+    manage(postgres.url(TEMPLATE, OWNER), "migrate", "--verbosity=0")
+    return TEMPLATE
+
+
+@pytest.fixture
+def database(postgres: Postgres, template: str) -> Iterator[Database]:
+    """A migrated database of the test's own."""
+    name = f"test_{secrets.token_hex(8)}"
+    admin(postgres, f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER.name}")
+    admin_url = urlsplit(postgres.admin_url)._replace(path=f"/{name}").geturl()
+    yield Database(name, postgres.url(name, OWNER), postgres.url(name, API), admin_url)
+    admin(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis of the test's own, empty and without a file."""
+    folder = Path(tempfile.mkdtemp(prefix="ratelimiter-redis-"))
+    with RedisServer(folder, "password-of-tests", durable=False) as server:
+        yield server
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def admin(postgres: Postgres, statement: str) -> None:
+    """Run one statement as the superuser, outside a transaction."""
+    connection = psycopg2.connect(postgres.admin_url)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    finally:
+        connection.close()
+
+
+def manage(database_url: str, *arguments: str) -> str:
+    """Run ``manage.py`` against a database; returns what it printed."""
+    environment = os.environ | {"DATABASE_URL": database_url}
+    environment.pop("DJANGO_SETTINGS_MODULE", None)
+    done = subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=PROJECT / "django-admin",
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout
