@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
+from hypothesis import settings
 
 from local.postgres import Postgres
 from local.redis import RedisServer
@@ -28,6 +29,10 @@ OWNER = Role("ratelimiter_owner", "owner-of-tests")
 API = Role("ratelimiter_api", "api-of-tests")
 TEMPLATE = "template_ratelimiter"
 ADMIN_API_TOKEN = "token-of-the-tests-only"
+
+# A shared machine may stall at any moment; the time of one example proves nothing.
+settings.register_profile("any-machine", deadline=None)
+settings.load_profile("any-machine")
 
 _postgres = pytest.StashKey[Postgres]()
 

@@ -1,0 +1,254 @@
+import asyncio
+import itertools
+import os
+import signal
+from fractions import Fraction
+from time import monotonic
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ratelimiter import redis_keys
+from ratelimiter.bounds import MAX_REFILL_HOURS
+from ratelimiter.errors import LimiterUnavailable
+from ratelimiter.limiter.policy import TICKS_PER_SECOND, Policy
+from ratelimiter.limiter.token_bucket import TokenBucket
+
+RECORD = b"1 1 - /x"
+subjects = itertools.count(1)
+
+POLICIES = st.builds(
+    Policy.of,
+    st.one_of(st.sampled_from([1, 100, 7000, 10**6, 10**9, 10**10]), st.integers(1, 10**10)),
+    st.one_of(st.none(), st.integers(1, 10**5)),
+)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("take"), st.floats(0, 1)),
+        st.tuples(st.just("peek"), st.floats(0, 1)),
+        st.tuples(st.just("wait"), st.floats(0, 1.2)),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+class ReferenceBucket:
+    """A token bucket as a textbook has it, in fractions, to compare with."""
+
+    def __init__(self, policy):
+        self.policy = policy
+        self.tokens = Fraction(policy.capacity)
+        self.now = None
+
+    def at(self, now):
+        if self.now is not None:
+            self.wait(now - self.now)
+        self.now = now
+
+    def wait(self, ticks):
+        gained = Fraction(ticks, self.policy.interval)
+        self.tokens = min(Fraction(self.policy.capacity), self.tokens + gained)
+
+    def would_admit(self, cost):
+        return self.tokens >= cost
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(policy=POLICIES, steps=STEPS)
+async def test_it_is_the_textbooks_bucket(redis, bucket, policy, steps):
+    subject = next(subjects)
+    key = redis_keys.bucket(0, subject)
+    reference = ReferenceBucket(policy)
+    for step, share in steps:
+        if step == "wait":
+            # A bucket is one number, the time at which it is full: moving that back is waiting.
+            ticks = int(share * policy.refill_ticks)
+            full_at = await redis.get(key)
+            if full_at is not None:
+                await redis.set(key, int(full_at) - ticks)
+            reference.wait(ticks)
+            continue
+        cost = 1 + int(share * (policy.capacity - 1))
+        if step == "take":
+            decision = await bucket.take(subject, policy, cost, RECORD)
+        else:
+            decision = await bucket.peek(subject, policy, cost)
+        reference.at(decision.now)
+        assert decision.allowed is reference.would_admit(cost)
+        if decision.allowed and step == "take":
+            reference.tokens -= cost
+        assert decision.remaining == int(reference.tokens)
+        assert decision.until_full == (policy.capacity - reference.tokens) * policy.interval
+
+
+@pytest.mark.parametrize("rate", [1, 3, 100, 7000, 999_983, 10**7, 10**10])
+async def test_a_full_bucket_gives_exactly_its_burst(bucket, rate):
+    policy = Policy.of(rate, min(300, rate * MAX_REFILL_HOURS))
+    subject = next(subjects)
+    decisions = await asyncio.gather(
+        *(bucket.take(subject, policy, 1, RECORD) for _ in range(policy.capacity + 50))
+    )
+    refilled = (decisions[-1].now - decisions[0].now) // policy.interval
+    admitted = sum(decision.allowed for decision in decisions)
+    assert policy.capacity <= admitted <= policy.capacity + refilled
+
+
+async def test_several_workers_share_a_bucket_exactly(redis_server, redis):
+    policy = Policy.of(1, 500)
+    workers = [TokenBucket(redis, shards=1, timeout_seconds=5) for _ in range(4)]
+    takes = [worker.take(1, policy, 1, RECORD) for worker in workers for _ in range(300)]
+    decisions = await asyncio.gather(*takes)
+    assert sum(decision.allowed for decision in decisions) == 500
+
+
+async def test_admitted_never_exceeds_burst_and_refill(bucket):
+    policy = Policy.of(1_000_000, 20)
+    first = last = await bucket.take(1, policy, 1, RECORD)
+    admitted, until = 1, monotonic() + 1.5
+    while monotonic() < until:
+        for decision in await asyncio.gather(*(bucket.take(1, policy, 1, RECORD) for _ in range(20))):
+            admitted += decision.allowed
+            last = decision
+            assert admitted <= 20 + Fraction(last.now - first.now, policy.interval)
+    # Nothing that came back was withheld either: what is left and what was admitted make it whole.
+    assert admitted + last.remaining + 1 > 20 + Fraction(last.now - first.now, policy.interval)
+
+
+async def test_a_denial_costs_nothing(bucket):
+    policy = Policy.of(10)
+    assert not (await bucket.take(1, policy, 11, RECORD)).allowed
+    before = await bucket.take(1, policy, 8, RECORD)
+    denied = [await bucket.take(1, policy, 3, RECORD) for _ in range(5)]
+    assert not any(decision.allowed for decision in denied)
+    assert denied[-1].remaining == before.remaining == 2
+
+
+async def test_a_peek_spends_and_records_nothing(redis, bucket):
+    assert (await bucket.peek(1, Policy.of(10), 10)).remaining == 10
+    assert await redis.keys("*") == []
+
+
+async def test_an_idle_bucket_leaves_no_key(redis, bucket):
+    await bucket.take(1, Policy.of(3_600_000, 1000), 100, b"")  # a peek
+    decision = await bucket.take(1, Policy.of(3_600_000, 1000), 100, RECORD)
+    key = redis_keys.bucket(0, 1)
+    milliseconds_to_full = decision.until_full * 1000 / TICKS_PER_SECOND
+    assert milliseconds_to_full - 50 <= await redis.pttl(key) <= milliseconds_to_full + 1
+    await asyncio.sleep(0.15)
+    assert await redis.exists(key) == 0
+    assert (await bucket.peek(1, Policy.of(3_600_000, 1000))).remaining == 1000
+
+
+async def test_waiting_retry_after_admits_the_cost_that_was_denied(bucket):
+    policy = Policy.of(3600 * 5, 10)
+    await bucket.take(1, policy, 9, RECORD)
+    denied = await bucket.take(1, policy, 5, RECORD)
+    assert not denied.allowed
+    assert denied.retry_after_seconds == 1
+    await asyncio.sleep(denied.retry_after_seconds)
+    assert (await bucket.take(1, policy, 5, RECORD)).allowed
+
+
+async def test_a_lowered_burst_or_a_clock_that_jumped_back_locks_out_for_one_refill_at_most(redis, bucket):
+    policy = Policy.of(3600, 10)
+    await bucket.take(1, Policy.of(1, 1000), 1000, RECORD)
+    decision = await bucket.peek(1, policy)
+    assert decision.until_full == policy.refill_ticks
+
+
+async def test_a_bucket_that_holds_no_number_is_full(redis, bucket):
+    await redis.set(redis_keys.bucket(0, 1), "nonsense")
+    await redis.lpush(redis_keys.bucket(0, 2), "a list")
+    assert (await bucket.take(1, Policy.of(10), 1, RECORD)).remaining == 9
+    assert (await bucket.take(2, Policy.of(10), 1, RECORD)).remaining == 9
+
+
+async def test_reset_fills_the_bucket(bucket):
+    await bucket.take(1, Policy.of(10), 10, RECORD)
+    await bucket.reset(1)
+    assert (await bucket.peek(1, Policy.of(10))).remaining == 10
+
+
+async def test_takes_that_arrive_together_share_a_call(redis, bucket):
+    await bucket.peek(1, Policy.of(10))
+    calls = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    await asyncio.gather(*(bucket.take(n, Policy.of(10), 1, RECORD) for n in range(100)))
+    assert (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"] == calls + 1
+
+
+async def test_one_bad_take_fails_alone(redis, bucket):
+    bad = Policy(capacity=2**60, requests_per_hour=1, interval=2**40)
+    good, failed, also_good = await asyncio.gather(
+        bucket.take(1, Policy.of(10), 1, RECORD),
+        bucket.take(2, bad, 1, RECORD),
+        bucket.take(3, Policy.of(10), 1, RECORD),
+        return_exceptions=True,
+    )
+    assert good.allowed
+    assert also_good.allowed
+    assert isinstance(failed, ValueError)
+    assert int(await redis.hget(redis_keys.stream_state(0), "seq")) == 2
+
+
+async def test_a_script_that_redis_forgot_is_loaded_again(redis, bucket):
+    await bucket.take(1, Policy.of(10), 1, RECORD)
+    await redis.script_flush()
+    assert (await bucket.take(1, Policy.of(10), 1, RECORD)).remaining == 8
+
+
+async def test_a_frozen_redis_fails_in_time_and_does_nothing_once_it_thaws(redis_server, redis):
+    impatient = TokenBucket(redis, shards=1, timeout_seconds=0.2)
+    policy = Policy.of(10)
+    await impatient.take(1, policy, 1, RECORD)
+    os.kill(redis_server.process.pid, signal.SIGSTOP)
+    try:
+        started = monotonic()
+        waiting = [impatient.take(1, policy, 1, RECORD) for _ in range(3)]
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert monotonic() - started < 1
+        assert [type(result) for result in results] == [LimiterUnavailable] * 3
+        assert results[0].headers == {"Retry-After": "1"}
+    finally:
+        os.kill(redis_server.process.pid, signal.SIGCONT)
+    await asyncio.sleep(0.3)
+    assert (await TokenBucket(redis, shards=1, timeout_seconds=2).peek(1, policy)).remaining == 9
+    assert int(await redis.hget(redis_keys.stream_state(0), "seq")) == 1
+
+
+async def test_a_dead_redis_fails_at_once_and_its_return_is_noticed(redis_server, bucket):
+    await bucket.take(1, Policy.of(10), 1, RECORD)
+    port = redis_server.port
+    redis_server.kill()
+    started = monotonic()
+    with pytest.raises(LimiterUnavailable):
+        await bucket.take(1, Policy.of(10), 1, RECORD)
+    assert monotonic() - started < 1
+    redis_server.start(port=port)
+    assert (await bucket.take(1, Policy.of(10), 1, RECORD)).remaining == 9
+
+
+async def test_a_full_redis_counts_as_away_and_changes_nothing(redis, bucket):
+    await bucket.take(1, Policy.of(10), 1, RECORD)
+    await redis.config_set("maxmemory", "1")
+    with pytest.raises(LimiterUnavailable):
+        await bucket.take(1, Policy.of(10), 1, RECORD)
+    await redis.config_set("maxmemory", "0")
+    assert (await bucket.peek(1, Policy.of(10))).remaining == 9
+
+
+async def test_a_client_that_gives_up_disturbs_nobody(bucket):
+    patient = asyncio.ensure_future(bucket.take(1, Policy.of(10), 1, RECORD))
+    gone = asyncio.ensure_future(bucket.take(1, Policy.of(10), 1, RECORD))
+    await asyncio.sleep(0)
+    gone.cancel()
+    assert (await patient).allowed
+
+
+async def test_shards_keep_their_own_buckets_and_streams(redis):
+    sharded = TokenBucket(redis, shards=4, timeout_seconds=2)
+    await asyncio.gather(*(sharded.take(n, Policy.of(10), 1, RECORD) for n in range(40)))
+    lengths = [int(await redis.hget(redis_keys.stream_state(shard), "seq") or 0) for shard in range(4)]
+    assert sum(lengths) == 40
+    assert all(lengths)

@@ -1,0 +1,36 @@
+import http_sf
+
+from ratelimiter.api.headers import rate_limit_headers
+from ratelimiter.limiter.decision import Decision
+from ratelimiter.limiter.policy import TICKS_PER_SECOND, Policy
+
+
+def headers_of(decision):
+    headers = rate_limit_headers(decision)
+    names = [name for name, _ in headers]
+    assert len(names) == len(set(names))
+    return {name.decode(): value for name, value in headers}
+
+
+def test_an_admitted_request_is_told_where_it_stands():
+    policy = Policy.of(100)
+    headers = headers_of(Decision(True, policy, 1, 0, 43 * policy.interval - 24 * TICKS_PER_SECOND))
+    assert headers["x-ratelimit-limit"] == b"100"
+    assert headers["x-ratelimit-remaining"] == b"57"
+    assert headers["ratelimit-policy"] == b'"default";q=100;w=3600'
+    assert headers["ratelimit"] == b'"default";r=57;t=12'
+    assert "retry-after" not in headers
+
+
+def test_a_denied_request_is_told_when_to_come_again():
+    policy = Policy.of(100)
+    headers = headers_of(Decision(False, policy, 5, 0, policy.refill_ticks))
+    assert headers["retry-after"] == b"180"
+    assert headers["x-ratelimit-remaining"] == b"0"
+    assert headers["ratelimit"] == b'"default";r=0;t=36'
+
+
+def test_they_are_structured_fields():
+    headers = headers_of(Decision(True, Policy.of(7, 3), 1, 0, 1))
+    assert http_sf.parse(headers["ratelimit-policy"], tltype="list") == [("default", {"q": 3, "w": 1543})]
+    assert http_sf.parse(headers["ratelimit"], tltype="list") == [("default", {"r": 2, "t": 1})]

@@ -1,0 +1,55 @@
+import pytest
+
+from ratelimiter.settings import Settings, load_settings
+
+COMPLETE = {
+    "API_DATABASE_URL": "postgresql://api:secret-of-postgres@localhost/db",
+    "REDIS_URL": "redis://:secret-of-redis@localhost:6379/0",
+    "ADMIN_API_TOKEN": "secret-token-of-sixteen-or-more",
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    for name in [field.upper() for field in Settings.model_fields]:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in COMPLETE.items():
+        monkeypatch.setenv(name, value)
+
+
+def refusal(capsys=None):
+    with pytest.raises(SystemExit) as stopped:
+        load_settings()
+    return str(stopped.value)
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_a_missing_secret_stops_with_its_name(monkeypatch, name):
+    monkeypatch.delenv(name)
+    assert refusal() == f"Cannot start: {name}: is not set, and has no default."
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("API_DATABASE_URL", "mysql://secret-of-mysql@localhost/db"),
+        ("REDIS_URL", "localhost:6379"),
+        ("ADMIN_API_TOKEN", "short"),
+        ("API_PORT", "70000"),
+        ("WEB_CONCURRENCY", "0"),
+        ("DECISION_TIMEOUT_SECONDS", "soon"),
+        ("KEY_ENVIRONMENT", "Live!"),
+        ("REQUEST_LOG_RETENTION_DAYS", "0"),
+    ],
+)
+def test_a_wrong_value_stops_with_its_name_and_without_the_value(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    message = refusal()
+    assert message.startswith(f"Cannot start: {name}: ")
+    assert "\n" not in message
+    assert value not in message or len(value) < 6
+
+
+def test_no_secret_can_be_printed():
+    printed = repr(load_settings()) + str(load_settings().model_dump())
+    assert "secret-" not in printed
