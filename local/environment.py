@@ -1,0 +1,76 @@
+"""The file `.local/env`: addresses and secrets of this clone, for people, shells and tools.
+
+`KEY=value` lines, quoted for a POSIX shell (`. .local/env`), readable by their owner only. The secrets are
+made once per clone and stay; addresses, and the passwords in them, are new at each start, as the ports are.
+"""
+
+import contextlib
+import os
+import secrets
+import shlex
+import tempfile
+from pathlib import Path
+
+from local.errors import LocalError
+
+KEYS = (
+    "DATABASE_URL",
+    "API_DATABASE_URL",
+    "REDIS_URL",
+    "ADMIN_API_TOKEN",
+    "DJANGO_SECRET_KEY",
+    "DJANGO_SUPERUSER_USERNAME",
+    "DJANGO_SUPERUSER_PASSWORD",
+    "DJANGO_SUPERUSER_EMAIL",
+    "API_URL",
+    "ADMIN_URL",
+    "DEMO_API_KEY",
+)
+_SECRET_BYTES = 32
+_PASSWORD_BYTES = 12  # typed by people; still 96 bits
+
+
+def new_secret() -> str:
+    """Return 256 random bits in characters that need no quoting in a URL, a header or a shell."""
+    return secrets.token_urlsafe(_SECRET_BYTES)
+
+
+def load(path: Path) -> dict[str, str]:
+    """Return what stands in the file; nothing when there is none. Raises `LocalError` when it is damaged."""
+    try:
+        words = shlex.split(path.read_bytes().decode(), comments=True)
+    except FileNotFoundError:
+        return {}
+    except ValueError as exc:
+        raise LocalError(f"{path} is damaged ({exc}); mend it, or delete it to get new secrets.") from exc
+    pairs = (word.partition("=") for word in words)
+    return {name: value for name, equals, value in pairs if equals}
+
+
+def save(path: Path, values: dict[str, str]) -> None:
+    """Replace the file in one step: a reader sees the old one or the new one, whole."""
+    lines = [f"{key}={shlex.quote(values[key])}\n" for key in KEYS if key in values]
+    # mkstemp creates with mode 0600.
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(name).unlink()
+        raise
+
+
+def with_secrets(values: dict[str, str]) -> dict[str, str]:
+    """Return `values`, completed by a random secret for each one that is missing, and by the operator."""
+    fresh = {
+        "ADMIN_API_TOKEN": new_secret(),
+        "DJANGO_SECRET_KEY": new_secret(),
+        "DJANGO_SUPERUSER_USERNAME": "operator",
+        "DJANGO_SUPERUSER_PASSWORD": secrets.token_urlsafe(_PASSWORD_BYTES),
+        "DJANGO_SUPERUSER_EMAIL": "operator@example.com",
+    }
+    return fresh | {key: value for key, value in values.items() if value}
