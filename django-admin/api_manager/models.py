@@ -24,9 +24,7 @@ def _rate_checks(table: str) -> list[models.BaseConstraint]:
     return [
         models.CheckConstraint(
             name=f"{table}_requests_per_hour_check",
-            condition=Q(
-                requests_per_hour__gte=1, requests_per_hour__lte=MAX_REQUESTS_PER_HOUR
-            ),
+            condition=Q(requests_per_hour__gte=1, requests_per_hour__lte=MAX_REQUESTS_PER_HOUR),
             violation_error_message=f"Requests per hour: from 1 to {MAX_REQUESTS_PER_HOUR:,}.",
         ),
         models.CheckConstraint(
@@ -49,9 +47,7 @@ class Tier(models.Model):
         max_length=50,
         help_text="Lower-case letters, digits, - and _; shown to clients.",
     )
-    requests_per_hour = models.BigIntegerField(
-        help_text="The rate at which tokens come back."
-    )
+    requests_per_hour = models.BigIntegerField(help_text="The rate at which tokens come back.")
     burst = models.BigIntegerField(
         null=True,
         blank=True,
@@ -95,19 +91,11 @@ class APIKey(models.Model):
 
     name = models.CharField(max_length=100, help_text="What or whom the key is for.")
     owner_email = models.EmailField(blank=True, db_default="")
-    hint = models.CharField(
-        max_length=32, editable=False, help_text="What of the key may be shown."
-    )
+    hint = models.CharField(max_length=32, editable=False, help_text="What of the key may be shown.")
     digest = models.BinaryField(editable=False)
-    tier = models.ForeignKey(
-        Tier, on_delete=models.PROTECT, db_index=False, related_name="keys"
-    )
-    requests_per_hour = models.BigIntegerField(
-        null=True, blank=True, help_text="Overrides the tier's rate."
-    )
-    burst = models.BigIntegerField(
-        null=True, blank=True, help_text="Overrides the tier's burst."
-    )
+    tier = models.ForeignKey(Tier, on_delete=models.PROTECT, db_index=False, related_name="keys")
+    requests_per_hour = models.BigIntegerField(null=True, blank=True, help_text="Overrides the tier's rate.")
+    burst = models.BigIntegerField(null=True, blank=True, help_text="Overrides the tier's burst.")
     is_active = models.BooleanField(
         "active", default=True, db_default=True, help_text="Off: the key is paused."
     )
@@ -144,9 +132,7 @@ class APIKey(models.Model):
                 ),
             ),
             models.CheckConstraint(name="api_key_name_check", condition=~Q(name="")),
-            models.CheckConstraint(
-                name="api_key_replaces_check", condition=~Q(replaces=F("id"))
-            ),
+            models.CheckConstraint(name="api_key_replaces_check", condition=~Q(replaces=F("id"))),
             *_rate_checks("api_key"),
         )
         indexes = (models.Index(fields=["tier"], name="api_key_tier_idx"),)
@@ -193,9 +179,7 @@ class RequestLog(models.Model):
     endpoint = models.CharField(max_length=200)
     status_code = models.SmallIntegerField()
     cost = models.BigIntegerField()
-    remaining = models.BigIntegerField(
-        null=True, help_text="Whole tokens left after the decision."
-    )
+    remaining = models.BigIntegerField(null=True, help_text="Whole tokens left after the decision.")
     count = models.IntegerField(db_default=1)
     client_ip = models.GenericIPAddressField(null=True)
     timestamp = models.DateTimeField()
@@ -209,18 +193,14 @@ class RequestLog(models.Model):
                 name="request_log_status_code_check",
                 condition=Q(status_code__gte=100, status_code__lte=599),
             ),
-            models.CheckConstraint(
-                name="request_log_cost_check", condition=Q(cost__gte=1)
-            ),
+            models.CheckConstraint(name="request_log_cost_check", condition=Q(cost__gte=1)),
             models.CheckConstraint(
                 name="request_log_count_check",
                 condition=Q(count=1) | Q(count__gt=1, status_code__gte=400),
             ),
         )
         indexes = (
-            models.Index(
-                fields=["api_key", "timestamp"], name="request_log_key_timestamp_idx"
-            ),
+            models.Index(fields=["api_key", "timestamp"], name="request_log_key_timestamp_idx"),
             models.Index(fields=["timestamp", "id"], name="request_log_timestamp_idx"),
         )
 
@@ -242,9 +222,7 @@ class UsageHourly(models.Model):
     endpoint = models.CharField(max_length=200)
     allowed = models.BigIntegerField(db_default=0)
     limited = models.BigIntegerField(db_default=0)
-    cost = models.BigIntegerField(
-        db_default=0, help_text="Tokens spent by the allowed."
-    )
+    cost = models.BigIntegerField(db_default=0, help_text="Tokens spent by the allowed.")
 
     class Meta:
         db_table = "usage_hourly"
@@ -309,9 +287,7 @@ class AuditEvent(models.Model):
         TIER = "tier"
 
     timestamp = models.DateTimeField(db_default=Now())
-    actor = models.CharField(
-        max_length=200, help_text="Such as admin:alice or api:token."
-    )
+    actor = models.CharField(max_length=200, help_text="Such as admin:alice or api:token.")
     action = models.CharField(max_length=20, choices=Action.choices)
     target_type = models.CharField(max_length=10, choices=Target.choices)
     target_id = models.BigIntegerField()
@@ -327,15 +303,9 @@ class AuditEvent(models.Model):
                 name="audit_event_target_type_check",
                 condition=Q(target_type__in=["key", "tier"]),
             ),
-            models.CheckConstraint(
-                name="audit_event_actor_check", condition=~Q(actor="")
-            ),
+            models.CheckConstraint(name="audit_event_actor_check", condition=~Q(actor="")),
         )
-        indexes = (
-            models.Index(
-                fields=["target_type", "target_id"], name="audit_event_target_idx"
-            ),
-        )
+        indexes = (models.Index(fields=["target_type", "target_id"], name="audit_event_target_idx"),)
 
     def __str__(self) -> str:
         return f"{self.actor} {self.action} {self.target_type} {self.target_id}"
@@ -357,11 +327,7 @@ class DrainCursor(models.Model):
 
     class Meta:
         db_table = "drain_cursor"
-        constraints = (
-            models.CheckConstraint(
-                name="drain_cursor_shard_check", condition=Q(shard__gte=0)
-            ),
-        )
+        constraints = (models.CheckConstraint(name="drain_cursor_shard_check", condition=Q(shard__gte=0)),)
 
     def __str__(self) -> str:
         return f"{self.shard} {self.epoch} {self.last_id}"

@@ -27,9 +27,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "name",
-                    models.CharField(
-                        help_text="What or whom the key is for.", max_length=100
-                    ),
+                    models.CharField(help_text="What or whom the key is for.", max_length=100),
                 ),
                 (
                     "owner_email",
@@ -46,15 +44,11 @@ class Migration(migrations.Migration):
                 ("digest", models.BinaryField()),
                 (
                     "requests_per_hour",
-                    models.BigIntegerField(
-                        blank=True, help_text="Overrides the tier's rate.", null=True
-                    ),
+                    models.BigIntegerField(blank=True, help_text="Overrides the tier's rate.", null=True),
                 ),
                 (
                     "burst",
-                    models.BigIntegerField(
-                        blank=True, help_text="Overrides the tier's burst.", null=True
-                    ),
+                    models.BigIntegerField(blank=True, help_text="Overrides the tier's burst.", null=True),
                 ),
                 (
                     "is_active",
@@ -140,15 +134,11 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "timestamp",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now()
-                    ),
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
                 ),
                 (
                     "actor",
-                    models.CharField(
-                        help_text="Such as admin:alice or api:token.", max_length=200
-                    ),
+                    models.CharField(help_text="Such as admin:alice or api:token.", max_length=200),
                 ),
                 (
                     "action",
@@ -168,9 +158,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "target_type",
-                    models.CharField(
-                        choices=[("key", "Key"), ("tier", "Tier")], max_length=10
-                    ),
+                    models.CharField(choices=[("key", "Key"), ("tier", "Tier")], max_length=10),
                 ),
                 ("target_id", models.BigIntegerField()),
                 (
@@ -210,9 +198,7 @@ class Migration(migrations.Migration):
                 ("position", models.BigIntegerField(db_default=0)),
                 (
                     "updated_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now()
-                    ),
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
                 ),
             ],
             options={
@@ -246,9 +232,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "requests_per_hour",
-                    models.BigIntegerField(
-                        help_text="The rate at which tokens come back."
-                    ),
+                    models.BigIntegerField(help_text="The rate at which tokens come back."),
                 ),
                 (
                     "burst",
@@ -293,9 +277,7 @@ class Migration(migrations.Migration):
                         violation_error_message="Requests per hour: from 1 to 10,000,000,000.",
                     ),
                     models.CheckConstraint(
-                        condition=models.Q(
-                            ("burst__gte", 1), ("burst__lte", 1000000000)
-                        ),
+                        condition=models.Q(("burst__gte", 1), ("burst__lte", 1000000000)),
                         name="tier_burst_check",
                         violation_error_message="Burst: from 1 to 1,000,000,000.",
                     ),
@@ -344,9 +326,7 @@ class Migration(migrations.Migration):
                 ("limited", models.BigIntegerField(db_default=0)),
                 (
                     "cost",
-                    models.BigIntegerField(
-                        db_default=0, help_text="Tokens spent by the allowed."
-                    ),
+                    models.BigIntegerField(db_default=0, help_text="Tokens spent by the allowed."),
                 ),
                 (
                     "api_key",
@@ -372,15 +352,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="apikey",
-            constraint=models.UniqueConstraint(
-                fields=("digest",), name="api_key_digest_key"
-            ),
+            constraint=models.UniqueConstraint(fields=("digest",), name="api_key_digest_key"),
         ),
         migrations.AddConstraint(
             model_name="apikey",
-            constraint=models.UniqueConstraint(
-                fields=("replaces",), name="api_key_replaces_key"
-            ),
+            constraint=models.UniqueConstraint(fields=("replaces",), name="api_key_replaces_key"),
         ),
         migrations.AddConstraint(
             model_name="apikey",
@@ -458,9 +434,7 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="usagehourly",
             constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("allowed__gte", 0), ("cost__gte", 0), ("limited__gte", 0)
-                ),
+                condition=models.Q(("allowed__gte", 0), ("cost__gte", 0), ("limited__gte", 0)),
                 name="usage_hourly_counts_check",
             ),
         ),

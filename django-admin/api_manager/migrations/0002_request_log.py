@@ -63,9 +63,7 @@ class Migration(migrations.Migration):
                         ],
                         "constraints": [
                             models.CheckConstraint(
-                                condition=models.Q(
-                                    ("status_code__gte", 100), ("status_code__lte", 599)
-                                ),
+                                condition=models.Q(("status_code__gte", 100), ("status_code__lte", 599)),
                                 name="request_log_status_code_check",
                             ),
                             models.CheckConstraint(
@@ -75,9 +73,7 @@ class Migration(migrations.Migration):
                             models.CheckConstraint(
                                 condition=models.Q(
                                     ("count", 1),
-                                    models.Q(
-                                        ("count__gt", 1), ("status_code__gte", 400)
-                                    ),
+                                    models.Q(("count__gt", 1), ("status_code__gte", 400)),
                                     _connector="OR",
                                 ),
                                 name="request_log_count_check",

@@ -13,10 +13,7 @@ TIERS = (
 def seed(apps, schema_editor):
     tier = apps.get_model("api_manager", "Tier")
     tier.objects.bulk_create(
-        [
-            tier(name=name, requests_per_hour=rate, description=text)
-            for name, rate, text in TIERS
-        ],
+        [tier(name=name, requests_per_hour=rate, description=text) for name, rate, text in TIERS],
         ignore_conflicts=True,
     )
 

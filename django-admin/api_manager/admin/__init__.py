@@ -1,0 +1,18 @@
+"""The operator's pages, one module for each kind of row.
+
+What changes keys and tiers goes through ``api_manager.keys`` and ``api_manager.tiers``, which write
+the audit trail; Django's own history is written beside it. Pages over the large tables never count
+or sort a whole table (see ``paginator``).
+"""
+
+from django.contrib import admin
+
+from . import audit_event, key, request_log, tier, usage
+
+admin.site.site_header = "Rate limiter"
+admin.site.site_title = "Rate limiter"
+admin.site.site_url = None  # the site is the admin
+admin.site.enable_nav_sidebar = False  # the lists need its room
+admin.site.index_title = "Keys, tiers and what they are used for"
+
+__all__ = ["audit_event", "key", "request_log", "tier", "usage"]

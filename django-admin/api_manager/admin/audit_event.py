@@ -1,0 +1,43 @@
+"""The audit trail."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from api_manager.models import AuditEvent
+
+from .links import key_url, tier_url
+from .readonly import ReadOnlyAdmin
+
+_URLS = {AuditEvent.Target.KEY: key_url, AuditEvent.Target.TIER: tier_url}
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnlyAdmin[AuditEvent]):
+    """Who did what to which key or tier, through either service."""
+
+    list_display = ("timestamp", "actor", "action", "target", "what_changed", "client_ip", "request_id")
+    list_filter = ("action", "target_type")
+    search_fields = ("=actor", "=request_id", "=target_id")
+    search_help_text = "An actor (admin:alice), a request id, or the number of a key or tier, in full."
+
+    @admin.display
+    def target(self, event: AuditEvent) -> SafeString:
+        """The key or tier, and the way to it."""
+        url = _URLS[AuditEvent.Target(event.target_type)](event.target_id)
+        return format_html('<a href="{}">{} {}</a>', url, event.target_type, event.target_id)
+
+    @admin.display(description="what changed")
+    def what_changed(self, event: AuditEvent) -> SafeString:
+        """The detail, one line a fact."""
+        detail = dict(event.detail)
+        changed = detail.pop("changed", {})
+        lines = [(name, f"{_text(old)} → {_text(new)}") for name, (old, new) in changed.items()]
+        lines += [(name, _text(value)) for name, value in detail.items() if value not in (None, "")]
+        return format_html_join(SafeString("<br>"), "{}: {}", lines)
+
+
+def _text(value: Any) -> str:
+    return "–" if value in (None, "") else str(value)

@@ -1,0 +1,116 @@
+"""Filters that never ask a large table for the values it holds."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import PAGE_VAR, ChangeList
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from api_manager.generic import ModelAdmin
+from api_manager.models import APIKey
+
+Status = APIKey.Status
+
+
+class StatusFilter(admin.SimpleListFilter):
+    """What keys are good for now: ``APIKey.status``, said in SQL."""
+
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, _request: HttpRequest, _model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
+        """Every status."""
+        return [(status.value, status.label) for status in Status]
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The keys that have the chosen status."""
+        revoked = Q(revoked_at__isnull=False)
+        expired = Q(expires_at__isnull=False, expires_at__lte=timezone.now())
+        match self.value():
+            case Status.REVOKED:
+                return queryset.filter(revoked)
+            case Status.EXPIRED:
+                return queryset.filter(~revoked & expired)
+            case Status.PAUSED:
+                return queryset.filter(~revoked & ~expired & Q(is_active=False))
+            case Status.ACTIVE:
+                return queryset.filter(~revoked & ~expired & Q(is_active=True))
+        return queryset
+
+
+class StatusCodeFilter(admin.SimpleListFilter):
+    """The outcomes that are recorded; any other code may stand in the address."""
+
+    title = "status code"
+    parameter_name = "status_code"
+
+    def lookups(self, _request: HttpRequest, _model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
+        """What the API service records."""
+        return [("200", "200 allowed"), ("429", "429 limited"), ("403", "403 refused")]
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The requests answered so."""
+        return _filter_number(queryset, "status_code", self.value(), highest=599)
+
+
+class InputFilter(admin.SimpleListFilter):
+    """A field to type into, where the choices would be too many to list."""
+
+    template = "api_manager/input_filter.html"
+    input_type = "text"
+
+    def lookups(self, _request: HttpRequest, _model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
+        """One, so that the filter is shown."""
+        return [("", "")]
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """What the template needs: the other parameters of the page, and a way to drop this one."""
+        ours = {self.parameter_name, PAGE_VAR}
+        yield {
+            "others": [
+                (name, value)
+                for name, values in changelist.filter_params.items()
+                if name not in ours
+                for value in values
+            ],
+            "reset": changelist.get_query_string(remove=[str(self.parameter_name)]) if self.value() else None,
+        }
+
+
+class KeyFilter(InputFilter):
+    """The rows of one key, by its number."""
+
+    title = "key number"
+    parameter_name = "api_key"
+    input_type = "number"
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows of that key."""
+        return _filter_number(queryset, "api_key_id", self.value(), highest=2**63 - 1)
+
+
+class EndpointFilter(InputFilter):
+    """The rows of one endpoint."""
+
+    title = "endpoint (exact)"
+    parameter_name = "endpoint"
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows of that endpoint."""
+        endpoint = self.value()
+        if not endpoint:
+            return queryset
+        # PostgreSQL has no NUL in text, so no row has one either.
+        return queryset.none() if "\0" in endpoint else queryset.filter(endpoint=endpoint)
+
+
+def _filter_number(queryset: QuerySet[Model], field: str, text: str | None, highest: int) -> QuerySet[Model]:
+    """The rows with that number; none for what is not a number the column can hold."""
+    if not text:
+        return queryset
+    if not (text.isascii() and text.isdecimal() and int(text) <= highest):
+        return queryset.none()
+    return queryset.filter(**{field: int(text)})

@@ -1,0 +1,198 @@
+"""Keys: the list, the form and the actions. The pages beside them stand in ``key_pages``."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin, messages
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.db.models import QuerySet
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from api_manager import credentials, keys
+from api_manager.audit import Actor
+from api_manager.forms import KeyForm
+from api_manager.models import APIKey
+
+from .filters import StatusFilter
+from .key_pages import KeyPages, Operation
+from .links import key_link
+
+MAX_REVOKED_AT_ONCE = 200
+
+
+@admin.register(APIKey)
+class KeyAdmin(KeyPages):
+    """Issued keys. They are revoked, never deleted."""
+
+    form = KeyForm
+    list_display = ("hint", "name", "tier", "rate", "state", "created_at", "last_used")
+    list_display_links = ("hint", "name")
+    list_filter = ("tier", "is_active", StatusFilter)
+    list_select_related = ("tier", "activity")
+    search_fields = ("name", "owner_email", "hint")
+    search_help_text = "A part of the name, owner or hint. To look for a whole key, find it by pasting."
+    actions = ("activate", "pause", "rotate", "revoke")
+    add_fieldsets = (
+        (None, {"fields": ("name", "owner_email", "tier")}),
+        ("Limits of its own", {"fields": ("requests_per_hour", "burst")}),
+        ("Life", {"fields": ("is_active", "expires_at")}),
+    )
+    change_fieldsets = (
+        (None, {"fields": ("hint", "state", "name", "owner_email", "tier")}),
+        ("Limits of its own", {"fields": ("requests_per_hour", "burst", "limits")}),
+        ("Life", {"fields": ("is_active", "expires_at", "revoked_at", "predecessor", "successor")}),
+        ("History", {"fields": ("created_at", "updated_at", "last_used")}),
+    )
+    readonly_fields = (
+        "hint",
+        "state",
+        "limits",
+        "revoked_at",
+        "predecessor",
+        "successor",
+        "created_at",
+        "updated_at",
+        "last_used",
+    )
+
+    def get_fieldsets(self, _request: HttpRequest, obj: APIKey | None = None) -> Any:
+        """What is said of a new key, and what is known of an old one."""
+        return self.add_fieldsets if obj is None else self.change_fieldsets
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> APIKey | None:
+        """A key; locked when it is about to be changed, so that no edit undoes another's unseen."""
+        key = super().get_object(request, object_id, from_field)
+        if key is not None and request.method == "POST":
+            key = APIKey.objects.select_for_update(of=("self",)).select_related("tier").get(pk=key.pk)
+        return key
+
+    def has_change_permission(self, request: HttpRequest, obj: APIKey | None = None) -> bool:
+        """A revoked key is only looked at."""
+        return super().has_change_permission(request, obj) and (obj is None or obj.revoked_at is None)
+
+    def has_delete_permission(self, _request: HttpRequest, _obj: APIKey | None = None) -> bool:
+        """Nobody may: the log and the audit trail point at keys."""
+        return False
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[APIKey], search_term: str
+    ) -> tuple[QuerySet[APIKey], bool]:
+        """Searches as usual, but warns whoever pasted a whole key."""
+        if any(credentials.is_well_formed(word) for word in search_term.split()):
+            self.message_user(
+                request,
+                "That is a whole key, and it now stands in this page's address and in the browser's history. "
+                "Use “Find by pasted key”, and consider rotating this one.",
+                messages.WARNING,
+            )
+            return queryset.none(), False
+        return super().get_search_results(request, queryset, search_term)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Offers one way to save: after adding, the page that shows the key must be looked at."""
+        context |= {
+            "show_save_and_add_another": False,
+            "show_save_and_continue": not kwargs.get("add", False),
+        }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @admin.display(
+        description="requests per hour", ordering=Coalesce("requests_per_hour", "tier__requests_per_hour")
+    )
+    def rate(self, key: APIKey) -> str:
+        """The rate in force."""
+        return intcomma(key.effective_requests_per_hour)
+
+    @admin.display(description="in force")
+    def limits(self, key: APIKey) -> str:
+        """The rate and burst in force."""
+        return (
+            f"{intcomma(key.effective_requests_per_hour)} requests per hour, "
+            f"burst {intcomma(key.effective_burst)}"
+        )
+
+    @admin.display(description="status")
+    def state(self, key: APIKey) -> SafeString:
+        """What the key is good for now."""
+        return format_html('<span class="status status-{}">{}</span>', key.status, key.status.label)
+
+    @admin.display(description="last used", ordering="activity__last_used_at", empty_value="never")
+    def last_used(self, key: APIKey) -> Any:
+        """When a request last came with the key; None when none has."""
+        activity = getattr(key, "activity", None)
+        return activity and activity.last_used_at
+
+    @admin.display(description="replaces", empty_value="–")
+    def predecessor(self, key: APIKey) -> SafeString | None:
+        """The key this one was rotated from."""
+        return None if key.replaces is None else key_link(key.replaces)
+
+    @admin.display(description="replaced by", empty_value="–")
+    def successor(self, key: APIKey) -> SafeString | None:
+        """The key this one was rotated to."""
+        new = APIKey.objects.filter(replaces=key).first()
+        return None if new is None else key_link(new)
+
+    def save_model(self, request: HttpRequest, obj: APIKey, form: Any, change: bool) -> None:  # noqa: FBT001 -- Django's signature
+        """Issues a new key, or saves what was changed."""
+        actor = Actor.of_request(request)
+        if change:
+            keys.update(obj, form.changed_data, actor)
+        else:
+            self.remember(request, keys.issue(obj, actor))
+
+    def response_add(self, request: HttpRequest, _obj: APIKey, _post_url: str | None = None) -> HttpResponse:
+        """Shows the key: here and now, for it is nowhere afterwards."""
+        return self.shown_once(request, self.remembered(request))
+
+    @admin.action(description="Activate selected keys", permissions=["change"])
+    def activate(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> None:
+        """Lets paused keys work again."""
+        self._set_each(request, queryset, keys.activate, "Activated")
+
+    @admin.action(description="Pause selected keys", permissions=["change"])
+    def pause(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> None:
+        """Stops keys until they are activated."""
+        self._set_each(request, queryset, keys.pause, "Paused")
+
+    @admin.action(description="Rotate the selected key…", permissions=["change"])
+    def rotate(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
+        """Leads to the page that asks for the grace."""
+        selected = list(queryset[:2])
+        if len(selected) != 1:
+            self.message_user(
+                request, "Rotate one key at a time: its successor is shown once.", messages.ERROR
+            )
+            return None
+        return HttpResponseRedirect(reverse("admin:api_manager_apikey_rotate", args=[selected[0].pk]))
+
+    @admin.action(description="Revoke selected keys…", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
+        """Leads to the page that asks whether it is meant."""
+        ids = list(queryset.values_list("pk", flat=True)[: MAX_REVOKED_AT_ONCE + 1])
+        if len(ids) > MAX_REVOKED_AT_ONCE:
+            text = f"Revoking is final: at most {MAX_REVOKED_AT_ONCE} keys at once."
+            self.message_user(request, text, messages.ERROR)
+            return None
+        query = urlencode({"id": ids}, doseq=True)
+        return HttpResponseRedirect(f"{reverse('admin:api_manager_apikey_revoke')}?{query}")
+
+    def _set_each(
+        self, request: HttpRequest, queryset: QuerySet[APIKey], operation: Operation, done: str
+    ) -> None:
+        changed = 0
+        for key in queryset:
+            try:
+                changed += self.logged(request, key, f"{done}.", operation)
+            except keys.KeyRefusedError as exc:
+                self.message_user(request, str(exc), messages.WARNING)
+        unchanged = queryset.count() - changed
+        self.message_user(request, f"{done}: {changed}." + (f" Unchanged: {unchanged}." if unchanged else ""))

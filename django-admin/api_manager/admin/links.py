@@ -1,0 +1,29 @@
+"""Links from one page to another."""
+
+from urllib.parse import urlencode
+
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from api_manager.models import APIKey, Tier
+
+
+def key_link(key: APIKey) -> SafeString:
+    """A key's name and hint, leading to its page."""
+    return format_html('<a href="{}">{}</a> <code>{}</code>', key_url(key.pk), key.name, key.hint)
+
+
+def key_url(key_id: int) -> str:
+    """The page of a key."""
+    return reverse("admin:api_manager_apikey_change", args=[key_id])
+
+
+def tier_url(tier_id: int) -> str:
+    """The page of a tier."""
+    return reverse("admin:api_manager_tier_change", args=[tier_id])
+
+
+def keys_of_tier_url(tier: Tier) -> str:
+    """The list of a tier's keys."""
+    return f"{reverse('admin:api_manager_apikey_changelist')}?{urlencode({'tier__id__exact': tier.pk})}"

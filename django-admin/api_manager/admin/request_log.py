@@ -1,0 +1,57 @@
+"""The request log."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from api_manager.models import APIKey, RequestLog
+
+from .filters import EndpointFilter, KeyFilter, StatusCodeFilter
+from .links import key_link
+from .readonly import ReadOnlyAdmin
+
+
+@admin.register(RequestLog)
+class RequestLogAdmin(ReadOnlyAdmin[RequestLog]):
+    """Every decision, newest first; there may be hundreds of millions."""
+
+    list_display = (
+        "timestamp",
+        "key",
+        "endpoint",
+        "status_code",
+        "cost",
+        "tokens_left",
+        "count",
+        "client_ip",
+    )
+    list_display_links = None
+    list_filter = (StatusCodeFilter, KeyFilter, EndpointFilter)
+    list_select_related = ("api_key",)
+    date_hierarchy = "timestamp"
+    search_fields = ("endpoint",)
+    search_help_text = "A part of the key's name or hint, or an endpoint in full."
+
+    def get_search_results(
+        self, _request: HttpRequest, queryset: QuerySet[RequestLog], search_term: str
+    ) -> tuple[QuerySet[RequestLog], bool]:
+        """Looks among the keys, which are few, and among the log's rows only by equality."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        keys = APIKey.objects.filter(Q(name__icontains=term) | Q(hint__icontains=term))
+        return queryset.filter(Q(api_key__in=keys.values("pk")) | Q(endpoint=term)), False
+
+    @admin.display
+    def key(self, row: RequestLog) -> SafeString:
+        """Whose request it was."""
+        return key_link(row.api_key)
+
+    @admin.display(description="remaining", empty_value="–")
+    def tokens_left(self, row: RequestLog) -> Any:
+        """Whole tokens left after the decision."""
+        return row.remaining if row.remaining is None else intcomma(row.remaining)

@@ -1,0 +1,76 @@
+"""Tiers."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from api_manager import tiers
+from api_manager.audit import Actor
+from api_manager.forms import TierForm
+from api_manager.generic import ModelAdmin
+from api_manager.models import APIKey, Tier
+
+from .links import keys_of_tier_url
+
+
+@admin.register(Tier)
+class TierAdmin(ModelAdmin[Tier]):
+    """Tiers: what a key gets that has no limits of its own."""
+
+    form = TierForm
+    list_display = ("name", "rate", "capacity", "keys", "description")
+    readonly_fields = ("created_at", "updated_at")
+    search_fields = ("name", "description")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Tier]:
+        """Tiers with the number of their keys."""
+        return super().get_queryset(request).annotate(key_count=Count("keys"))
+
+    @admin.display(description="requests per hour", ordering="requests_per_hour")
+    def rate(self, tier: Tier) -> str:
+        """The rate, readable."""
+        return intcomma(tier.requests_per_hour)
+
+    @admin.display(description="burst")
+    def capacity(self, tier: Tier) -> str:
+        """The bucket's capacity in force."""
+        return intcomma(tier.burst or tier.requests_per_hour)
+
+    @admin.display(ordering="key_count")
+    def keys(self, tier: Tier) -> SafeString:
+        """How many keys have the tier, and the way to them."""
+        count = getattr(tier, "key_count", 0)
+        return format_html('<a href="{}">{}</a>', keys_of_tier_url(tier), intcomma(count))
+
+    def save_model(self, request: HttpRequest, obj: Tier, _form: Any, change: bool) -> None:  # noqa: FBT001 -- Django's signature
+        """Saves with an audit event."""
+        save = tiers.update if change else tiers.create
+        save(obj, Actor.of_request(request))
+
+    def delete_model(self, request: HttpRequest, obj: Tier) -> None:
+        """Deletes with an audit event."""
+        tiers.delete(obj, Actor.of_request(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Tier]) -> None:
+        """Deletes each with an audit event."""
+        for tier in queryset:
+            self.delete_model(request, tier)
+
+    def get_deleted_objects(
+        self, objs: Iterable[Tier], request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
+        """What stands in the way: keys. Counted rather than listed, for they may be many."""
+        objs = list(objs)
+        protected: list[Any] = [
+            format_html('{} has <a href="{}">{} keys</a>', tier, keys_of_tier_url(tier), count)
+            for tier in objs
+            if (count := APIKey.objects.filter(tier=tier).count())
+        ]
+        forbidden = set() if self.has_delete_permission(request) else {"tier"}
+        return [str(tier) for tier in objs], {"tiers": len(objs)}, forbidden, protected

@@ -1,0 +1,32 @@
+"""Hourly usage."""
+
+from django.contrib import admin
+from django.utils.safestring import SafeString
+
+from api_manager.models import Tier, UsageHourly
+
+from .filters import EndpointFilter, KeyFilter
+from .links import key_link
+from .readonly import ReadOnlyAdmin
+
+
+@admin.register(UsageHourly)
+class UsageHourlyAdmin(ReadOnlyAdmin[UsageHourly]):
+    """What each key did at each endpoint, hour by hour."""
+
+    list_display = ("hour", "key", "tier", "endpoint", "allowed", "limited", "cost")
+    list_display_links = None
+    list_filter = ("api_key__tier", "hour", KeyFilter, EndpointFilter)
+    list_select_related = ("api_key__tier",)
+    search_fields = ("api_key__name", "api_key__hint")
+    search_help_text = "A part of the key's name or hint."
+
+    @admin.display
+    def key(self, row: UsageHourly) -> SafeString:
+        """Whose usage it is."""
+        return key_link(row.api_key)
+
+    @admin.display
+    def tier(self, row: UsageHourly) -> Tier:
+        """The tier the key has now."""
+        return row.api_key.tier

@@ -1,0 +1,34 @@
+"""Django's generic classes, which only the type checker knows to be generic."""
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.core import paginator
+
+if TYPE_CHECKING:
+    from django.contrib.admin import ModelAdmin
+    from django.core.paginator import Paginator
+    from django.forms import ModelForm
+else:
+
+    class ModelAdmin(admin.ModelAdmin):
+        """A ``ModelAdmin`` that may be written ``ModelAdmin[Model]``."""
+
+        def __class_getitem__(cls, _model: Any) -> type:
+            return cls
+
+    class Paginator(paginator.Paginator):
+        """A ``Paginator`` that may be written ``Paginator[Model]``."""
+
+        def __class_getitem__(cls, _model: Any) -> type:
+            return cls
+
+    class ModelForm(forms.ModelForm):
+        """A ``ModelForm`` that may be written ``ModelForm[Model]``."""
+
+        def __class_getitem__(cls, _model: Any) -> type:
+            return cls
+
+
+__all__ = ["ModelAdmin", "ModelForm", "Paginator"]

@@ -1,0 +1,16 @@
+"""How a process of this service starts, or stops with one clear line."""
+
+import os
+import sys
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+def load_settings() -> None:
+    """Reads the settings; ends the process with one line on stderr when one is missing or wrong."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    try:
+        settings.INSTALLED_APPS  # noqa: B018 -- the first access reads them all
+    except ImproperlyConfigured as exc:
+        sys.exit(f"django-admin: {exc}")

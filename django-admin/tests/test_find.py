@@ -1,0 +1,62 @@
+import logging
+
+import pytest
+from django.contrib.sessions.models import Session
+from django.test import Client
+from django.urls import reverse
+
+from api_manager import credentials
+
+FIND = "/admin/api_manager/apikey/find/"
+
+
+def test_the_list_leads_to_it(site: Client):
+    assert FIND in site.get("/admin/api_manager/apikey/").text
+
+
+def test_a_pasted_key_leads_to_its_page(site: Client, issue, caplog):
+    caplog.set_level(logging.DEBUG)
+    issued = issue()
+    response = site.post(FIND, {"key": f"  {issued.plaintext}\n"})
+    assert response.status_code == 302
+    assert response.url == reverse("admin:api_manager_apikey_change", args=[issued.key.pk])
+    assert issued.plaintext not in caplog.text
+    assert all(issued.plaintext not in str(session.get_decoded()) for session in Session.objects.all())
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda _key: "hello",
+        lambda _key: "rlk_live_",
+        lambda _key: "ключ",
+        lambda _key: "x" * 201,
+        lambda key: key[:-1],
+        lambda key: key + "1",
+        lambda key: key.swapcase(),
+        lambda key: key.replace("live", "test"),
+    ],
+)
+def test_what_is_no_key_is_called_malformed(site: Client, issue, spoil):
+    text = spoil(issue().plaintext)
+    response = site.post(FIND, {"key": text})
+    assert response.status_code == 200
+    assert list(response.context["form"].errors) == ["key"]
+    assert text not in response.text
+
+
+def test_a_strangers_key_is_called_unknown_and_not_echoed(site: Client):
+    plaintext = credentials.generate()
+    response = site.post(FIND, {"key": plaintext})
+    assert response.status_code == 200
+    assert response.context["form"].errors.as_data()["key"][0].code == "unknown"
+    assert plaintext not in response.text
+
+
+def test_nothing_pasted_is_an_error_too(site: Client):
+    assert "required" in site.post(FIND, {"key": ""}).text
+
+
+def test_a_key_in_the_address_is_not_looked_up(site: Client, issue):
+    response = site.get(FIND, {"key": issue().plaintext})
+    assert response.status_code == 200

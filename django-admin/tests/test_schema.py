@@ -1,0 +1,167 @@
+"""What the triggers guarantee, whoever writes: the ORM or plain SQL."""
+
+import secrets
+import select
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg2
+import pytest
+from conftest import issue_key
+from django.db import IntegrityError, InternalError, connection, transaction
+from django.utils import timezone
+from psycopg2 import extensions
+
+from api_manager.models import APIKey, Tier
+
+REFUSED = (IntegrityError, InternalError)
+
+
+def execute(statement: str, *parameters) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+
+
+@pytest.mark.parametrize("door", ["orm", "sql"])
+def test_a_key_is_never_deleted(issue, door):
+    key = issue().key
+    with pytest.raises(REFUSED, match="cannot be deleted"), transaction.atomic():
+        key.delete() if door == "orm" else execute("DELETE FROM api_key")
+    assert APIKey.objects.filter(pk=key.pk).exists()
+
+
+@pytest.mark.parametrize("door", ["orm", "sql"])
+def test_revoking_is_final(issue, door):
+    key = issue().key
+    APIKey.objects.filter(pk=key.pk).update(revoked_at=timezone.now())
+    undo = {
+        "orm": lambda: APIKey.objects.filter(pk=key.pk).update(revoked_at=None),
+        "sql": lambda: execute("UPDATE api_key SET revoked_at = now() + interval '1 day'"),
+    }
+    with pytest.raises(REFUSED, match="final"), transaction.atomic():
+        undo[door]()
+
+
+@pytest.mark.parametrize("column", ["digest = sha256('x')", "hint = 'x'", "id = id + 1000"])
+def test_what_identifies_a_key_never_changes(issue, column):
+    issue()
+    with pytest.raises(REFUSED, match="cannot change"), transaction.atomic():
+        execute(f"UPDATE api_key SET {column}")  # noqa: S608 -- constants
+
+
+def test_an_edit_moves_updated_at_and_a_save_without_change_does_not(committed):
+    key = issue_key(secrets.token_hex()).key
+    key.refresh_from_db()
+    created = key.updated_at
+    key.save()
+    key.refresh_from_db()
+    assert key.updated_at == created
+    key.name += "x"
+    key.save()
+    key.refresh_from_db()
+    assert key.updated_at > created
+
+
+@contextmanager
+def listening() -> Iterator[Callable[[], list[str]]]:
+    """Yields what tells the news that came since it was last asked."""
+    listener = psycopg2.connect(**connection.get_connection_params())
+    listener.set_isolation_level(extensions.ISOLATION_LEVEL_AUTOCOMMIT)
+    listener.cursor().execute("LISTEN key_news")
+
+    def news() -> list[str]:
+        # Notifications keep the order of commits: once the mark has come, all before it have.
+        mark = f"mark {secrets.token_hex(4)}"
+        execute("SELECT pg_notify('key_news', %s)", mark)
+        payloads: list[str] = []
+        while mark not in payloads:
+            assert select.select([listener], [], [], 10)[0], "no notification came"
+            listener.poll()
+            payloads += [notice.payload for notice in listener.notifies]
+            listener.notifies.clear()
+        return payloads[:-1]
+
+    try:
+        yield news
+    finally:
+        listener.close()
+
+
+CACHED = {
+    "tier_id": "(SELECT id FROM tier WHERE name = 'pro')",
+    "requests_per_hour": "77",
+    "burst": "77",
+    "is_active": "NOT is_active",
+    "expires_at": "now()",
+    "revoked_at": "now()",
+}
+
+
+@pytest.mark.parametrize("column", CACHED)
+def test_sql_that_changes_what_is_cached_of_a_key_is_news(committed, column):
+    key = issue_key().key
+    with listening() as news:
+        execute(f"UPDATE api_key SET {column} = {CACHED[column]} WHERE id = %s", key.pk)  # noqa: S608
+        assert news() == [str(key.pk)]
+
+
+@pytest.mark.parametrize("field", CACHED)
+def test_a_save_that_changes_what_is_cached_of_a_key_is_news(committed, field):
+    key = issue_key().key
+    values = {
+        "tier_id": Tier.objects.get(name="pro").pk,
+        "requests_per_hour": 77,
+        "burst": 77,
+        "is_active": False,
+        "expires_at": timezone.now(),
+        "revoked_at": timezone.now(),
+    }
+    setattr(key, field, values[field])
+    with listening() as news:
+        key.save()
+        assert news() == [str(key.pk)]
+
+
+def test_a_new_key_is_news(committed):
+    with listening() as news:
+        assert news() == []
+        key = issue_key().key
+        assert news() == [str(key.pk)]
+
+
+def test_a_new_name_or_owner_is_no_news(committed):
+    key = issue_key().key
+    with listening() as news:
+        execute("UPDATE api_key SET name = 'other', owner_email = 'o@example.com' WHERE id = %s", key.pk)
+        key.name = "third"
+        key.save()
+        assert news() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"requests_per_hour": 7}, ["all"]),
+        ({"burst": 7}, ["all"]),
+        ({"name": "renamed"}, ["all"]),
+        ({"description": "other"}, []),
+    ],
+)
+def test_a_tiers_limits_and_name_are_news_for_all_and_its_description_is_not(committed, change, expected):
+    change = {
+        name: value + secrets.token_hex(4) if isinstance(value, str) else value
+        for name, value in change.items()
+    }
+    tier = Tier.objects.create(name=f"t{secrets.token_hex(8)}", requests_per_hour=5)
+    with listening() as news:
+        Tier.objects.filter(pk=tier.pk).update(**change)
+        assert news() == expected
+
+
+def test_what_is_rolled_back_is_no_news(committed):
+    key = issue_key().key
+    with listening() as news:
+        with transaction.atomic():
+            APIKey.objects.filter(pk=key.pk).update(is_active=False)
+            transaction.set_rollback(True)
+        assert news() == []
