@@ -20,6 +20,16 @@ _OPERATOR = ("DJANGO_SUPERUSER_USERNAME", "DJANGO_SUPERUSER_PASSWORD", "DJANGO_S
 # Threads, because a browser's idle spare connections would each hold up a worker without them; and no control
 # socket, which would stand in the user's home.
 _GUNICORN = ("--workers", "2", "--threads", "4", "--graceful-timeout", "3", "--no-control-socket")
+_API_OPTIONS = (
+    "DECISION_TIMEOUT_SECONDS",
+    "FORWARDED_ALLOW_IPS",
+    "KEY_ENVIRONMENT",
+    "LOG_LEVEL",
+    "REDIS_SHARDS",
+    "REQUEST_LOG_DRAIN",
+    "REQUEST_LOG_RETENTION_DAYS",
+    "WEB_CONCURRENCY",
+)
 _TAIL_LINES = 10
 
 
@@ -32,18 +42,17 @@ class Services:
     values: Mapping[str, str]
 
     def api(self, port: int) -> Child:
-        """Return the API service, to listen on `port`; WEB_CONCURRENCY is handed on if it is set."""
+        """Return the API service, to listen on `port`; optional settings are handed on if they are set."""
         environment = self._environment("API_DATABASE_URL", "REDIS_URL", "ADMIN_API_TOKEN")
+        environment |= {name: os.environ[name] for name in _API_OPTIONS if name in os.environ}
         environment |= {"API_HOST": LOOPBACK, "API_PORT": str(port)}
-        if workers := os.environ.get("WEB_CONCURRENCY"):
-            environment["WEB_CONCURRENCY"] = workers
         return Child(
             "api",
             [sys.executable, "-m", "ratelimiter.server"],
             log=self.logs / "api.log",
             environment=environment,
             cwd=self.project / "fastapi-service",
-            grace_seconds=6.0,  # it gives the requests in flight 5 s of its own
+            grace_seconds=6.0,  # it gives the requests in flight 3 s of its own, and its drain 2
         )
 
     def admin(self, port: int) -> Child:

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -46,7 +47,7 @@ class Database:
     api_url: str
     admin_url: str
 
-    def sql(self, query: str, *args: object) -> list[tuple]:
+    def sql(self, query: str, *args: object) -> list[tuple[Any, ...]]:
         """Run a statement as the superuser, committed; returns the rows it brings."""
         connection = psycopg2.connect(self.admin_url)
         try:

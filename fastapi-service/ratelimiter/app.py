@@ -93,7 +93,7 @@ def create_app(settings: Settings | None = None) -> Application:
             stop_drains.set()
             await directory.stop()
             for thread in drains:
-                await asyncio.to_thread(thread.join, 3.0)
+                await asyncio.to_thread(thread.join, 2.0)
             lookups.shutdown(wait=False, cancel_futures=True)
             await client.aclose()
             engine.dispose()

@@ -5,6 +5,8 @@ It reads the settings, gives the workers an empty folder for their metrics, and 
 
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import uvicorn
 from . import logs
 from .settings import load_settings
 
-SHUTDOWN_SECONDS = 5
+SHUTDOWN_SECONDS = 3
 BACKLOG = 2048
 
 
@@ -24,6 +26,9 @@ def main() -> None:
     # Before anything imports prometheus_client: it looks for the folder once.
     folder = Path(tempfile.mkdtemp(prefix="ratelimiter-metrics-"))
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    # uvicorn stops in good order and then raises the signal again, which by default would end this
+    # process before the folder is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         uvicorn.run(
             "main:app",

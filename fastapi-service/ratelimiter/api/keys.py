@@ -58,7 +58,9 @@ def make_router(token: str, manager: KeyManager, bucket: TokenBucket) -> APIRout
 
     @router.get("")
     def list_keys(
-        cursor: Annotated[str | None, Query(max_length=100)] = None,
+        cursor: Annotated[
+            int | None, Query(ge=1, le=2**63 - 1, description="An answer's next_cursor.")
+        ] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> KeyPage:
         """List the keys, newest first."""

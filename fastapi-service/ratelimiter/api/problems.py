@@ -3,7 +3,7 @@
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
@@ -38,7 +38,8 @@ def register(app: FastAPI) -> None:
             return _answer(NotFound(f"There is nothing at {request.url.path}."))
         return _answer(MalformedBody(str(exc.detail)))
 
-    @app.exception_handler(DBAPIError)
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(InterfaceError)
     @app.exception_handler(PoolTimeoutError)
     async def database_away(_: Request, exc: Exception) -> JSONResponse:
         del exc  # its text may quote the statement's values

@@ -3,15 +3,32 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, EmailStr, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    validate_email,
+)
 
 from ratelimiter.bounds import MAX_BURST, MAX_REQUESTS_PER_HOUR
 from ratelimiter.request_log.record import ENDPOINT_MAX_LENGTH
+
+
+def _email_or_nothing(text: str) -> str:
+    return validate_email(text)[1] if text else ""
+
 
 Rate = Annotated[int, Field(strict=True, ge=1, le=MAX_REQUESTS_PER_HOUR)]
 Burst = Annotated[int, Field(strict=True, ge=1, le=MAX_BURST)]
 Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00]*$")
+]
+Email = Annotated[
+    str, AfterValidator(_email_or_nothing), WithJsonSchema({"type": "string", "format": "email"})
 ]
 TierName = Annotated[str, StringConstraints(max_length=50)]
 
@@ -49,7 +66,7 @@ class KeyCreate(_Body):
 
     name: Name
     tier: TierName = "free"
-    owner_email: EmailStr | Literal[""] = ""
+    owner_email: Email = ""
     requests_per_hour: Rate | None = Field(None, description="Overrides the tier's rate.")
     burst: Burst | None = Field(None, description="Overrides the tier's burst.")
     expires_at: AwareDatetime | None = None
@@ -71,7 +88,7 @@ class KeyChange(_Body):
 
     name: Name = _UNSET
     tier: TierName = _UNSET
-    owner_email: EmailStr | Literal[""] = _UNSET
+    owner_email: Email = _UNSET
     is_active: Annotated[bool, Field(strict=True)] = _UNSET
     requests_per_hour: Rate | None = _UNSET
     burst: Burst | None = _UNSET
@@ -114,7 +131,7 @@ class KeyPage(BaseModel):
     """Some of the keys, newest first."""
 
     items: list[KeyAnswer]
-    next_cursor: str | None = Field(description="Ask with cursor=… for what follows; null: that was all.")
+    next_cursor: int | None = Field(description="Ask with cursor=… for what follows; null: that was all.")
 
 
 class UsageHour(BaseModel):

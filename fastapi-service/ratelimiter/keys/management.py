@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlakeyset import BadBookmark, Page, select_page
 from sqlalchemy import Engine, insert, select
 from sqlalchemy.orm import Session, joinedload
 
@@ -45,21 +44,19 @@ class KeyManager:
         with self._session() as session:
             key = APIKey(**{**fields, "tier": _tier(session, fields["tier"])})
             _check(key, fields)
-            secret = self._store_new(session, key)
+            secret = self._store_new(session, key, self._environment)
             _audit(session, "created", key.id, {"name": key.name, "tier": key.tier.name}, origin)
             session.commit()
             return self._load(session, key.id), secret
 
-    def page(self, cursor: str | None, size: int) -> tuple[list[APIKey], str | None]:
-        """Keys, newest first: at most ``size`` after a cursor, and the cursor of what follows."""
+    def page(self, before: int | None, size: int) -> tuple[list[APIKey], int | None]:
+        """Keys, newest first: at most ``size`` with an id below ``before``, and what to go on before."""
+        query = select(APIKey).options(joinedload(APIKey.tier)).order_by(APIKey.id.desc()).limit(size + 1)
+        if before is not None:
+            query = query.where(APIKey.id < before)
         with self._session() as session:
-            query = select(APIKey).options(joinedload(APIKey.tier)).order_by(APIKey.id.desc())
-            try:
-                page: Page[Any] = select_page(session, query, per_page=size, page=cursor)
-            except (BadBookmark, ValueError) as exc:
-                raise _invalid("cursor", "must be a next_cursor of an earlier answer") from exc
-            following = page.paging.bookmark_next if page.paging.has_next else None
-            return [row[0] for row in page], following
+            keys = list(session.scalars(query))
+        return keys[:size], keys[size - 1].id if len(keys) > size else None
 
     def get(self, key_id: int) -> APIKey:
         """One key."""
@@ -113,8 +110,15 @@ class KeyManager:
                 expires_at=old.expires_at,
                 replaces_id=old.id,
             )
-            secret = self._store_new(session, new)
+            secret = self._store_new(session, new, old.hint.split("_")[1])
             old.expires_at = min(now + grace, old.expires_at or datetime.max.replace(tzinfo=UTC))
+            _audit(
+                session,
+                "created",
+                new.id,
+                {"name": new.name, "tier": new.tier.name, "replaces": old.id},
+                origin,
+            )
             detail = {"replaced_by": new.id, "old_key_expires_at": old.expires_at.isoformat()}
             _audit(session, "rotated", key_id, detail, origin)
             session.commit()
@@ -133,8 +137,9 @@ class KeyManager:
     def _session(self) -> Session:
         return Session(self._engine, expire_on_commit=False)
 
-    def _store_new(self, session: Session, key: APIKey) -> str:
-        secret = credentials.generate(self._environment)
+    @staticmethod
+    def _store_new(session: Session, key: APIKey, environment: str) -> str:
+        secret = credentials.generate(environment)
         key.digest, key.hint = credentials.digest(secret), credentials.hint(secret)
         session.add(key)
         session.flush()

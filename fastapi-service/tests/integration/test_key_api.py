@@ -1,0 +1,242 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ratelimiter.keys import credentials
+
+
+async def test_an_issued_key_is_shown_once_and_only_its_digest_is_kept(client, issue, management, database):
+    issued = await issue(name="shop", tier="basic", owner_email="a@example.org", burst=50)
+    key = issued.pop("key")
+    assert credentials.is_well_formed(key)
+    assert issued["hint"] == credentials.hint(key)
+    assert (issued["name"], issued["tier"], issued["requests_per_hour"], issued["burst"]) == (
+        "shop",
+        "basic",
+        1000,
+        50,
+    )
+    assert issued["is_active"] is True
+    assert issued["expires_at"] is None
+    shown = await client.get(f"/api/keys/{issued['id']}", headers=management)
+    assert shown.json() == issued
+    dump = str(database.sql("SELECT * FROM api_key")) + str(database.sql("SELECT * FROM audit_event"))
+    assert key not in dump
+    assert key[9:] not in dump
+    assert database.sql("SELECT digest FROM api_key")[0][0].tobytes() == credentials.digest(key)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/keys"),
+        ("GET", "/api/keys"),
+        ("GET", "/api/keys/1"),
+        ("PATCH", "/api/keys/1"),
+        ("DELETE", "/api/keys/1"),
+        ("POST", "/api/keys/1/rotate"),
+        ("POST", "/api/keys/1/reset"),
+    ],
+)
+@pytest.mark.parametrize("authorization", [None, "Bearer wrong", "Bearer ", "Basic dG9rZW4="])
+async def test_only_the_token_opens_the_management_api(client, method, path, authorization):
+    headers = {"Authorization": authorization} if authorization else {}
+    answer = await client.request(method, path, headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "x" * 101}, "name"),
+        ({"name": "a\0b"}, "name"),
+        ({}, "name"),
+        ({"name": "x", "tier": "gold"}, "tier"),
+        ({"name": "x", "owner_email": "nobody"}, "owner_email"),
+        ({"name": "x", "requests_per_hour": 0}, "requests_per_hour"),
+        ({"name": "x", "requests_per_hour": "10"}, "requests_per_hour"),
+        ({"name": "x", "burst": 0}, "burst"),
+        ({"name": "x", "requests_per_hour": 1, "burst": 87_601}, "burst"),
+        ({"name": "x", "expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
+        ({"name": "x", "expires_at": "2090-01-01T00:00:00"}, "expires_at"),
+        ({"name": "x", "is_admin": True}, "is_admin"),
+    ],
+)
+async def test_bad_input_is_named_and_changes_nothing(client, management, database, fields, field):
+    answer = await client.post("/api/keys", json=fields, headers=management)
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "urn:ratelimiter:problem:invalid-input"
+    assert {error["field"] for error in answer.json()["errors"]} == {field}
+    assert database.sql("SELECT count(*) FROM api_key") == [(0,)]
+
+
+async def test_an_unknown_tier_is_answered_with_those_there_are(client, management):
+    answer = await client.post("/api/keys", json={"name": "x", "tier": "gold"}, headers=management)
+    assert "free, basic, pro, enterprise" in answer.json()["detail"]
+
+
+async def test_a_body_is_json_whatever_it_is_called(client, management):
+    headers = management | {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = await client.post("/api/keys", content=b'{"name": "curl -d"}', headers=headers)
+    assert answer.status_code == 201
+    answer = await client.post("/api/keys", content=b"name=x", headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["type"] == "urn:ratelimiter:problem:malformed-body"
+
+
+async def test_keys_are_listed_newest_first_page_by_page(client, issue, management):
+    ids = [(await issue(name=f"key {n}"))["id"] for n in range(5)]
+    seen, cursor = [], None
+    for expected in (2, 2, 1):
+        query = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = (await client.get("/api/keys", params=query, headers=management)).json()
+        assert len(page["items"]) == expected
+        seen += [item["id"] for item in page["items"]]
+        cursor = page["next_cursor"]
+        assert "key" not in page["items"][0]
+    assert cursor is None
+    assert seen == sorted(ids, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [({"cursor": "nonsense"}, "cursor"), ({"cursor": -1}, "cursor"), ({"limit": 0}, "limit")],
+)
+async def test_a_wrong_page_is_named(client, management, query, field):
+    answer = await client.get("/api/keys", params=query, headers=management)
+    assert answer.status_code == 422, answer.text
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+async def test_change_sets_what_is_sent_and_is_audited(client, issue, management, database):
+    issued = await issue(burst=7)
+    until = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    changes = {"name": "renamed", "tier": "pro", "burst": None, "expires_at": until}
+    answer = await client.patch(f"/api/keys/{issued['id']}", json=changes, headers=management)
+    assert answer.status_code == 200, answer.text
+    changed = answer.json()
+    assert (changed["name"], changed["tier"], changed["burst"]) == ("renamed", "pro", 10_000)
+    assert datetime.fromisoformat(changed["expires_at"]) == datetime.fromisoformat(until)
+    assert changed["updated_at"] > issued["updated_at"]
+    [(actor, action, detail, client_ip)] = database.sql(
+        "SELECT actor, action, detail, host(client_ip) FROM audit_event ORDER BY id DESC LIMIT 1"
+    )
+    assert (actor, action, client_ip) == ("api:token", "updated", "203.0.113.9")
+    assert detail["tier"] == ["free", "pro"]
+    assert detail["burst"] == [7, None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"name": None}, "name"),
+        ({"is_active": None}, "is_active"),
+        ({"is_active": "yes"}, "is_active"),
+        ({"requests_per_hour": 1, "burst": 10**6}, "burst"),
+        ({"revoked_at": None}, "revoked_at"),
+    ],
+)
+async def test_a_wrong_change_is_named_and_changes_nothing(client, issue, management, changes, field):
+    issued = await issue()
+    answer = await client.patch(f"/api/keys/{issued['id']}", json=changes, headers=management)
+    assert answer.status_code == 422, answer.text
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    shown = (await client.get(f"/api/keys/{issued['id']}", headers=management)).json()
+    assert shown == {name: value for name, value in issued.items() if name != "key"}
+
+
+async def test_revoking_is_final_and_can_be_repeated(client, issue, management, database):
+    issued = await issue()
+    for _ in range(2):
+        answer = await client.delete(f"/api/keys/{issued['id']}", headers=management)
+        assert (answer.status_code, answer.content) == (204, b"")
+    assert database.sql("SELECT count(*) FROM audit_event WHERE action = 'revoked'") == [(1,)]
+    for method, path in (("PATCH", ""), ("POST", "/rotate")):
+        answer = await client.request(method, f"/api/keys/{issued['id']}{path}", json={}, headers=management)
+        assert answer.status_code == 409
+        assert answer.json()["type"] == "urn:ratelimiter:problem:conflict"
+
+
+async def test_rotation_keeps_the_bucket_and_gives_the_old_key_its_grace(client, issue, management, database):
+    old = await issue(tier="basic", requests_per_hour=10, owner_email="a@example.org")
+    for _ in range(10):
+        await client.post("/api/request", headers={"X-API-Key": old["key"]})
+    path = f"/api/keys/{old['id']}/rotate"
+    new = (await client.post(path, json={"grace_seconds": 60}, headers=management)).json()
+    assert new["replaces"] == old["id"]
+    assert new["key"] != old["key"]
+    for field in ("name", "tier", "owner_email", "requests_per_hour", "burst", "is_active", "expires_at"):
+        assert new[field] == old[field]
+    for key in (new["key"], old["key"]):
+        answer = await client.post("/api/request", headers={"X-API-Key": key})
+        assert answer.status_code == 429, "a rotation mints no fresh burst"
+    [(grace,)] = database.sql("SELECT expires_at - now() FROM api_key WHERE id = %s", old["id"])
+    assert timedelta(seconds=40) < grace <= timedelta(seconds=60)
+    again = await client.post(path, json={}, headers=management)
+    assert again.status_code == 409
+    newest = (await client.post(f"/api/keys/{new['id']}/rotate", headers=management)).json()
+    answer = await client.post("/api/request", headers={"X-API-Key": newest["key"]})
+    assert answer.status_code == 429, "the subject is the root of the chain"
+
+
+async def test_rotation_without_grace_ends_the_old_key(client, issue, management, eventually):
+    old = await issue()
+    await client.post("/api/request", headers={"X-API-Key": old["key"]})
+    await client.post(f"/api/keys/{old['id']}/rotate", headers=management)
+
+    async def refused():
+        answer = await client.post("/api/request", headers={"X-API-Key": old["key"]})
+        return answer.status_code == 403
+
+    await eventually(refused)
+
+
+async def test_a_rotation_never_prolongs_the_old_key(client, issue, management, database):
+    until = datetime.now(UTC) + timedelta(seconds=30)
+    old = await issue(expires_at=until.isoformat())
+    path = f"/api/keys/{old['id']}/rotate"
+    await client.post(path, json={"grace_seconds": 3600}, headers=management)
+    assert database.sql("SELECT expires_at FROM api_key WHERE id = %s", old["id"]) == [(until,)]
+
+
+async def test_reset_fills_the_bucket_and_is_audited(client, issue, management, database):
+    issued = await issue(burst=1)
+    await client.post("/api/request", headers={"X-API-Key": issued["key"]})
+    answer = await client.post(f"/api/keys/{issued['id']}/reset", headers=management)
+    assert answer.status_code == 204
+    answer = await client.post("/api/request", headers={"X-API-Key": issued["key"]})
+    assert answer.status_code == 200
+    assert ("reset", issued["id"]) in database.sql("SELECT action, target_id FROM audit_event")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/rotate"), ("POST", "/reset")]
+)
+async def test_an_unknown_key_is_not_found(client, management, method, path):
+    answer = await client.request(method, f"/api/keys/999{path}", json={}, headers=management)
+    assert answer.status_code == 404
+    assert answer.json()["type"] == "urn:ratelimiter:problem:not-found"
+
+
+@pytest.mark.parametrize("path", ["/api/keys/abc", "/api/keys/0", "/api/keys/99999999999999999999"])
+async def test_an_id_that_is_none_is_named(client, management, path):
+    answer = await client.get(path, headers=management)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "key_id"
+
+
+async def test_a_management_body_over_the_limit_is_refused(client, management):
+    answer = await client.post("/api/keys", content=b" " * 4097, headers=management)
+    assert answer.status_code == 413
+    assert answer.json()["type"] == "urn:ratelimiter:problem:body-too-large"
+    assert answer.headers["x-request-id"]
+
+
+async def test_nothing_lives_elsewhere(client):
+    for path in ("/", "/api", "/api/keys/", "/nowhere"):
+        answer = await client.get(path)
+        assert answer.status_code == 404
+        assert answer.headers["content-type"] == "application/problem+json"
