@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,20 @@ class Database:
     owner_url: str
     api_url: str
     admin_url: str
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Refuse and cut every connection to this database meanwhile."""
+        postgres_url = urlsplit(self.admin_url)._replace(path="/postgres").geturl()
+        run_as_admin(postgres_url, f"ALTER DATABASE {self.name} WITH ALLOW_CONNECTIONS false")
+        try:
+            run_as_admin(
+                postgres_url,
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.name}'",  # noqa: S608  # a name made here
+            )
+            yield
+        finally:
+            run_as_admin(postgres_url, f"ALTER DATABASE {self.name} WITH ALLOW_CONNECTIONS true")
 
     def sql(self, query: str, *args: object) -> list[tuple[Any, ...]]:
         """Run a statement as the superuser, committed; returns the rows it brings."""
@@ -101,10 +116,10 @@ def template(postgres: Postgres) -> str:
 def database(postgres: Postgres, template: str) -> Iterator[Database]:
     """A migrated database of the test's own."""
     name = f"test_{secrets.token_hex(8)}"
-    admin(postgres, f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER.name}")
+    run_as_admin(postgres.admin_url, f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER.name}")
     admin_url = urlsplit(postgres.admin_url)._replace(path=f"/{name}").geturl()
     yield Database(name, postgres.url(name, OWNER), postgres.url(name, API), admin_url)
-    admin(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    run_as_admin(postgres.admin_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -116,9 +131,9 @@ def redis_server() -> Iterator[RedisServer]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def admin(postgres: Postgres, statement: str) -> None:
+def run_as_admin(admin_url: str, statement: str) -> None:
     """Run one statement as the superuser, outside a transaction."""
-    connection = psycopg2.connect(postgres.admin_url)
+    connection = psycopg2.connect(admin_url)
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:

@@ -78,7 +78,7 @@ class Probes:
         )
         query = select(Tier.name, func.count(APIKey.id)).outerjoin(APIKey, active).group_by(Tier.name)
         with self._engine.connect() as connection:
-            return dict(connection.execute(query).tuples().all())
+            return dict(connection.execute(query).all())
 
 
 async def _probe(ask: Callable[[], Awaitable[Any]]) -> Probe:

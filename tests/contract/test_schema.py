@@ -7,7 +7,7 @@ from sqlalchemy import create_engine, text
 
 from ratelimiter.database import sqlalchemy_url
 from ratelimiter.models import Base
-from tests.servers import admin, manage
+from tests.servers import manage, run_as_admin
 
 TABLES = sorted(Base.metadata.tables)
 
@@ -24,12 +24,12 @@ CONSTRAINTS = text(
 def mirrored(postgres, database):
     """An empty database in which SQLAlchemy has made its mirror."""
     name = f"mirror_{database.name}"
-    admin(postgres, f"CREATE DATABASE {name}")
+    run_as_admin(postgres.admin_url, f"CREATE DATABASE {name}")
     engine = create_engine(sqlalchemy_url(database.admin_url.replace(database.name, name)))
     Base.metadata.create_all(engine)
     yield engine
     engine.dispose()
-    admin(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    run_as_admin(postgres.admin_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -1,0 +1,269 @@
+import threading
+from datetime import UTC, datetime, timedelta
+
+import psycopg2
+import pytest
+import redis as sync_redis
+
+from ratelimiter import redis_keys
+from ratelimiter.database import connect
+from ratelimiter.errors import LimiterUnavailable
+from ratelimiter.limiter.policy import Policy
+from ratelimiter.limiter.token_bucket import TokenBucket
+from ratelimiter.request_log.drain import Cursor, CursorMoved, Drain, make_drain
+from ratelimiter.request_log.outbox import Outbox, backlog
+from ratelimiter.request_log.record import encode
+
+POLICY = Policy.of(10, 5)
+
+
+@pytest.fixture
+def outbox(redis_server):
+    client = sync_redis.Redis.from_url(redis_server.url, protocol=2)
+    yield Outbox(client, 0)
+    client.close()
+
+
+@pytest.fixture
+def drain(outbox, database):
+    """A drain that leads by hand: ``drain.copy()`` copies what one read brings."""
+    drain = Drain(outbox, database_url=database.api_url, shard=0, retention_days=30, stop=threading.Event())
+    connection = connect(database.api_url, "test")
+    drain._cursor = drain._load_cursor(connection)
+    drain.copy = lambda: drain.copy_once(connection)
+    drain.reload = lambda: setattr(drain, "_cursor", drain._load_cursor(connection))
+    yield drain
+    connection.close()
+
+
+async def decide(bucket, count=1, key_id=1, endpoint="/x", cost=1):
+    for _ in range(count):
+        await bucket.take(key_id, POLICY, cost, encode(key_id, cost, "198.51.100.7", endpoint))
+
+
+def rows(database):
+    return database.sql("SELECT sum(count) FROM request_log")[0][0] or 0
+
+
+@pytest.fixture
+def counters():
+    """How much each counter of the log has grown since the test began."""
+    from ratelimiter import metrics
+
+    def value(counter):
+        return counter._value.get()
+
+    watched = {
+        "written": metrics.LOG_WRITTEN,
+        "dropped": metrics.LOG_DROPPED,
+        "malformed": metrics.LOG_MALFORMED,
+    }
+    before = {name: value(counter) for name, counter in watched.items()}
+    return lambda: {name: int(value(counter) - before[name]) for name, counter in watched.items()}
+
+
+async def test_rows_usage_activity_and_cursor_move_together(bucket, redis, drain, database, counters):
+    await decide(bucket, 7)
+    await decide(bucket, 2, key_id=2, endpoint="/y", cost=2)
+    await bucket.refuse(2, encode(2, 1, None, "/y"))
+    drain.copy()
+    assert database.sql("SELECT status_code, count(*) FROM request_log GROUP BY 1 ORDER BY 1") == [
+        (200, 7),
+        (403, 1),
+        (429, 2),
+    ]
+    usage = "SELECT api_key_id, endpoint, allowed, limited, cost FROM usage_hourly ORDER BY 1"
+    assert database.sql(usage) == [(1, "/x", 5, 2, 5), (2, "/y", 2, 0, 4)]
+    [(last_used,)] = database.sql("SELECT last_used_at FROM key_activity WHERE api_key_id = 2")
+    assert abs(last_used - datetime.now(UTC)) < timedelta(seconds=10)
+    assert database.sql("SELECT position FROM drain_cursor") == [(10,)]
+    assert await redis.xlen(redis_keys.stream(0)) == 0
+    assert await backlog(redis, 0) == 0
+    assert counters() == {"written": 10, "dropped": 0, "malformed": 0}
+
+
+async def test_usage_adds_up_over_batches(bucket, drain, database):
+    for _ in range(3):
+        await decide(bucket, 1)
+        drain.copy()
+    assert database.sql("SELECT allowed, limited, cost FROM usage_hourly") == [(3, 0, 3)]
+
+
+async def test_records_alike_to_the_byte_are_all_kept(redis, drain, database):
+    import asyncio
+
+    crowd = TokenBucket(redis, shards=1, timeout_seconds=5)
+    record = encode(1, 1, "198.51.100.7", "/same")
+    await asyncio.gather(*(crowd.take(1, Policy.of(1, 100), 1, record) for _ in range(150)))
+    drain.copy()
+    assert database.sql("SELECT status_code, count(*) FROM request_log GROUP BY 1 ORDER BY 1") == [
+        (200, 100),
+        (429, 50),
+    ]
+
+
+async def test_a_crash_before_the_commit_loses_and_doubles_nothing(bucket, drain, database, monkeypatch):
+    await decide(bucket, 3)
+
+    def crash(*_):
+        raise psycopg2.OperationalError("the server closed the connection")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ratelimiter.request_log.drain._write_usage", crash)
+        with pytest.raises(psycopg2.OperationalError):
+            drain.copy()
+    assert rows(database) == 0
+    drain.copy()
+    assert rows(database) == 3
+
+
+async def test_a_crash_between_commit_and_trim_doubles_nothing(bucket, drain, database, monkeypatch):
+    await decide(bucket, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Outbox, "trim", lambda *_: (_ for _ in ()).throw(sync_redis.ConnectionError))
+        with pytest.raises(sync_redis.ConnectionError):
+            drain.copy()
+    drain.reload()
+    await decide(bucket, 2)
+    drain.copy()
+    assert rows(database) == 5
+    assert database.sql("SELECT sum(allowed + limited) FROM usage_hourly") == [(5,)]
+
+
+async def test_of_two_drains_that_read_the_same_one_writes(bucket, outbox, drain, database):
+    await decide(bucket, 3)
+    ghost = Drain(outbox, database_url=database.api_url, shard=0, retention_days=30, stop=threading.Event())
+    connection = connect(database.api_url, "ghost")
+    ghost._cursor = drain._cursor
+    raw = outbox.read("0-0", 100, 0)
+    drain.copy()
+    ghost._outbox = type("Late", (), {"epoch": outbox.epoch, "read": lambda *_: raw})()
+    with pytest.raises(CursorMoved):
+        ghost.copy_once(connection)
+    connection.close()
+    assert rows(database) == 3
+
+
+async def test_a_stream_that_started_anew_is_neither_skipped_nor_read_twice(bucket, redis, drain, database):
+    await decide(bucket, 3)
+    drain.copy()
+    await redis.flushall()
+    # Ids of the new stream may well be smaller than the cursor's: Redis's clock may have been set back.
+    database.sql("UPDATE drain_cursor SET last_id = '99999999999999-0'")
+    drain._cursor = Cursor(drain._cursor.epoch, "99999999999999-0", 3)
+    await decide(bucket, 2)
+    drain.copy()
+    drain.copy()
+    assert rows(database) == 5
+    assert database.sql("SELECT position FROM drain_cursor") == [(2,)]
+
+
+async def test_lost_records_are_counted_exactly(bucket, redis, drain, database, counters):
+    await decide(bucket, 4)
+    await redis.xtrim(redis_keys.stream(0), maxlen=0, approximate=False)
+    await decide(bucket, 2)
+    drain.copy()
+    assert counters() == {"written": 2, "dropped": 4, "malformed": 0}
+
+
+async def test_what_cannot_be_read_is_set_aside_and_holds_up_nothing(
+    bucket, redis, drain, database, counters
+):
+    await decide(bucket, 1)
+    epoch = (await redis.hget(redis_keys.stream_state(0), "epoch")).decode()
+    stream = redis_keys.stream(0)
+    await redis.xadd(stream, {"nonsense": b"\xff\xfe"})
+    good, poisoned = encode(1, 1, None, "/good"), b"\xff not a record"
+    await redis.execute_command(
+        "XADD", stream, "*", "head", f"{epoch} 1 {16 * 10**6}", good, b"200 1", poisoned, b"200 1"
+    )
+    await decide(bucket, 1)
+    drain.copy()
+    assert database.sql("SELECT endpoint FROM request_log ORDER BY id") == [("/x",), ("/good",), ("/x",)]
+    assert counters()["written"] == 3
+    assert counters()["malformed"] == 2
+
+
+async def test_the_stream_is_bounded_to_half_of_redis_memory_and_drains_when_it_is_full(
+    bucket, redis, outbox, drain, counters
+):
+    for _ in range(20):
+        await decide(bucket, 50, endpoint="/" + "x" * 190)
+    used = await redis.memory_usage(redis_keys.stream(0))
+    await redis.config_set("maxmemory", used * 4)
+    assert outbox.bound() == 0
+    await redis.config_set("maxmemory", used)
+    assert outbox.bound() == 100
+    with pytest.raises(LimiterUnavailable):
+        await decide(bucket, 1)
+    while drain.copy():
+        pass
+    assert counters() == {"written": 900, "dropped": 100, "malformed": 0}
+
+
+async def test_one_drain_leads_and_the_other_takes_over(bucket, redis_server, database, eventually):
+    stops = [threading.Event(), threading.Event()]
+    threads = [
+        threading.Thread(target=make_drain(redis_server.url, database.api_url, 0, 30, stop).run)
+        for stop in stops
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        await decide(bucket, 3)
+        await eventually(lambda: rows(database) == 3)
+        stops[0].set()
+        await decide(bucket, 2)
+        await eventually(lambda: rows(database) == 5)
+    finally:
+        for stop, thread in zip(stops, threads, strict=True):
+            stop.set()
+            thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+async def test_postgres_away_and_back(bucket, redis, redis_server, database, eventually):
+    stop = threading.Event()
+    thread = threading.Thread(target=make_drain(redis_server.url, database.api_url, 0, 30, stop).run)
+    thread.start()
+    try:
+        await decide(bucket, 1)
+        await eventually(lambda: rows(database) == 1)
+        with database.away():
+            await decide(bucket, 10)
+            assert await backlog(redis, 0) == 10
+        await eventually(lambda: rows(database) == 11)
+    finally:
+        stop.set()
+        thread.join(10)
+
+
+async def test_partitions_are_made_ahead_by_the_api_role(drain, database):
+    database.sql("DROP TABLE request_log_" + (datetime.now(UTC) + timedelta(days=7)).strftime("%Y%m%d"))
+    connection = connect(database.api_url, "test")
+    drain._maintain_partitions(connection)
+    connection.close()
+    [(count,)] = database.sql("SELECT count(*) FROM pg_inherits WHERE inhparent = 'request_log'::regclass")
+    assert count == 10  # yesterday, today, seven days ahead, and the default
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE mine (id int)",
+        "DELETE FROM request_log",
+        "SELECT * FROM request_log",
+        "UPDATE api_key SET digest = digest",
+        "DELETE FROM api_key",
+        "UPDATE tier SET burst = 1",
+        "SELECT * FROM audit_event",
+        "SELECT * FROM auth_user",
+        "SELECT * FROM django_session",
+        "DROP TABLE request_log_default",
+    ],
+)
+def test_the_api_role_may_do_no_more_than_it_must(database, statement):
+    connection = connect(database.api_url, "test")
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege), connection.cursor() as cursor:
+        cursor.execute(statement)
+    connection.close()

@@ -1,0 +1,133 @@
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+
+async def metrics(client):
+    answer = await client.get("/metrics")
+    assert answer.status_code == 200
+    samples = {}
+    for family in text_string_to_metric_families(answer.text):
+        assert family.documentation
+        for sample in family.samples:
+            samples[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
+    return samples
+
+
+async def test_all_is_well(client):
+    answer = await client.get("/health")
+    assert answer.status_code == 200
+    health = answer.json()
+    assert health["status"] == "ok"
+    assert set(health["checks"]) == {"redis", "postgres", "request_log"}
+    assert health["checks"]["redis"]["latency_ms"] > 0
+    assert health["checks"]["postgres"]["latency_ms"] > 0
+    assert health["checks"]["request_log"]["backlog"] == 0
+
+
+async def test_without_postgres_it_is_degraded_but_decides(client, database, issue):
+    key = (await issue())["key"]
+    await client.post("/api/request", headers={"X-API-Key": key})
+    with database.away():
+        answer = await client.get("/health")
+        assert answer.status_code == 200
+        assert answer.json()["status"] == "degraded"
+        assert answer.json()["checks"]["postgres"]["status"] == "down"
+        assert (await client.post("/api/request", headers={"X-API-Key": key})).status_code == 200
+        answer = await client.get("/api/keys", headers={"Authorization": "Bearer token-of-the-tests-only"})
+        assert answer.status_code == 503
+        assert answer.json()["type"] == "urn:ratelimiter:problem:unavailable"
+        assert answer.headers["retry-after"]
+        samples = await metrics(client)
+    assert samples["postgres_up", ()] == 0
+    assert ("active_api_keys", (("tier", "free"),)) not in samples
+
+
+async def test_without_redis_it_is_down_but_alive(client, redis_server):
+    redis_server.kill()
+    answer = await client.get("/health")
+    assert answer.status_code == 503
+    assert answer.json()["status"] == "down"
+    assert (await client.get("/health/live")).json() == {"status": "ok"}
+    samples = await metrics(client)
+    assert samples["redis_up", ()] == 0
+    assert ("request_log_backlog", ()) not in samples
+
+
+async def test_the_metrics_count_decisions(client, issue):
+    before = await metrics(client)
+    key = (await issue(tier="basic", burst=2))["key"]
+    await issue(tier="basic")
+    for _ in range(3):
+        await client.post("/api/request", headers={"X-API-Key": key})
+    await client.get("/api/check", headers={"X-API-Key": "nonsense"})
+    after = await metrics(client)
+
+    def grown(name, **labels):
+        sample = name, tuple(sorted(labels.items()))
+        return after[sample] - before.get(sample, 0)
+
+    assert grown("rate_limit_decisions_total", tier="basic", outcome="allowed") == 2
+    assert grown("rate_limit_decisions_total", tier="basic", outcome="limited") == 1
+    assert grown("rate_limit_hits_total", api_key_tier="basic") == 1
+    assert grown("rate_limit_errors_total", problem="unauthenticated") == 1
+    assert grown("request_duration_seconds_count", endpoint="/api/request") == 3
+    assert grown("request_duration_seconds_count", endpoint="/api/keys") == 2
+    assert after["active_api_keys", (("tier", "basic"),)] == 2
+    assert after["redis_up", ()] == after["postgres_up", ()] == 1
+    assert after["process_resident_memory_bytes", ()] > 10**6
+
+
+async def test_no_label_is_the_clients_text(client, issue):
+    key = (await issue())["key"]
+    await client.post("/api/request", json={"endpoint": "/needle-1"}, headers={"X-API-Key": key})
+    await client.get("/needle-2")
+    await client.request("NEEDLE3", "/health")
+    text = (await client.get("/metrics")).text
+    assert "needle" not in text.lower()
+    assert key not in text
+
+
+@pytest.fixture
+async def document(client):
+    return (await client.get("/openapi.json")).json()
+
+
+async def test_the_document_shows_every_route_with_its_statuses_and_headers(document):
+    paths = document["paths"]
+    assert set(paths) == {
+        "/api/request",
+        "/api/check",
+        "/api/keys",
+        "/api/keys/{key_id}",
+        "/api/keys/{key_id}/rotate",
+        "/api/keys/{key_id}/reset",
+        "/api/usage",
+        "/health",
+        "/health/live",
+        "/metrics",
+    }
+    spend = paths["/api/request"]["post"]
+    assert set(spend["responses"]) == {"200", "400", "401", "403", "413", "422", "429", "500", "503"}
+    for status in ("200", "429"):
+        assert {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"} <= set(
+            spend["responses"][status]["headers"]
+        )
+        assert {"RateLimit-Policy", "RateLimit", "X-Request-ID"} <= set(spend["responses"][status]["headers"])
+    assert "Retry-After" in spend["responses"]["429"]["headers"]
+    issue = paths["/api/keys"]["post"]["responses"]
+    assert set(issue) == {"201", "400", "401", "413", "422", "500", "503"}
+    assert "application/problem+json" in issue["422"]["content"]
+
+
+async def test_every_reference_in_the_document_leads_somewhere(document):
+    import json
+    import re
+
+    references = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
+    assert references <= set(document["components"]["schemas"])
+    assert set(document["components"]["securitySchemes"]) == {"ManagementToken", "ApiKey"}
+
+
+async def test_the_docs_are_served(client: httpx.AsyncClient):
+    assert (await client.get("/docs")).status_code == 200
