@@ -3,10 +3,8 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -17,98 +15,9 @@ from local import environment
 from local.ports import free_port
 from local.redis import RedisServer
 from local.roles import Role, provision
-
-PROJECT = Path(__file__).resolve().parents[2]
-UP_SECONDS = 60
-EXTERNAL = ("DATABASE_URL", "API_DATABASE_URL", "REDIS_URL")
+from tests.runs import EXTERNAL, Run, all_gone, running
 
 pytestmark = pytest.mark.timeout(180)
-
-
-class Run:
-    """One `python -m local run`, as `make run` starts it."""
-
-    def __init__(self, state, **variables):
-        self.state = state
-        inherited = {name: value for name, value in os.environ.items() if name not in EXTERNAL}
-        ports = {"API_PORT": str(free_port()), "ADMIN_PORT": str(free_port())}
-        self.output = state.with_name(f"{state.name}.out")
-        with self.output.open("w") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "local", "run"],
-                cwd=PROJECT,
-                env=inherited | ports | {"LOCAL_DIR": str(state)} | variables,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def said(self):
-        return self.output.read_text()
-
-    def wait_until_up(self):
-        deadline = time.monotonic() + UP_SECONDS
-        while "Ctrl-C stops everything" not in self.said():
-            assert self.process.poll() is None, self.said()
-            assert time.monotonic() < deadline, self.said()
-            time.sleep(0.05)
-        return environment.load(self.state / "env")
-
-    def family(self):
-        """The process ids of the run and of all its descendants."""
-        parents = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                parents[int(folder.name)] = int(
-                    folder.joinpath("stat").read_text().rsplit(")", 1)[1].split()[1]
-                )
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-        family = [self.process.pid]
-        for member in family:
-            family += [pid for pid, parent in parents.items() if parent == member]
-        return family
-
-    def child(self, part):
-        """The process id of the direct child whose command line holds `part`."""
-        for pid in self.family()[1:]:
-            if part in Path(f"/proc/{pid}/cmdline").read_text():
-                return pid
-        raise AssertionError(part)
-
-    def end(self, number=signal.SIGINT):
-        """Send a signal and wait; returns the exit code, the seconds, and whether everybody is gone."""
-        family = self.family()
-        began = time.monotonic()
-        self.process.send_signal(number)
-        code = self.process.wait(30)
-        return code, time.monotonic() - began, all_gone(family)
-
-
-def all_gone(pids, seconds=0.0):
-    deadline = time.monotonic() + seconds
-    while any(not is_gone(pid) for pid in pids):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def is_gone(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-@contextmanager
-def running(state, **variables):
-    run = Run(state, **variables)
-    try:
-        yield run
-    finally:
-        if run.process.poll() is None:
-            run.end(signal.SIGTERM)
 
 
 def decide(values):

@@ -1,0 +1,126 @@
+"""The drain is killed at random moments under load: every decision becomes a row, none twice."""
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import httpx
+import pytest
+
+from local.ports import free_port
+from ratelimiter.keys import credentials
+from tests.servers import ADMIN_API_TOKEN, PROJECT
+
+pytestmark = pytest.mark.timeout(240)
+
+SECONDS = 8.0
+CLIENTS = 8
+
+
+@pytest.fixture
+def environment(database, redis_server):
+    return os.environ | {
+        "API_DATABASE_URL": database.api_url,
+        "REDIS_URL": redis_server.url,
+        "ADMIN_API_TOKEN": ADMIN_API_TOKEN,
+        "API_PORT": str(free_port()),
+        "REQUEST_LOG_DRAIN": "false",
+        "DECISION_TIMEOUT_SECONDS": "5",
+        "LOG_LEVEL": "warning",
+    }
+
+
+@pytest.fixture
+def start(environment):
+    """Start a module of the API service as a process; all are ended by id at the end."""
+    processes = []
+
+    def start_module(module):
+        process = subprocess.Popen(
+            [sys.executable, "-m", module], cwd=PROJECT / "fastapi-service", env=environment
+        )
+        processes.append(process)
+        return process
+
+    yield start_module
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(15)
+
+
+@pytest.fixture
+def key(database):
+    secret = credentials.generate()
+    database.sql(
+        "INSERT INTO api_key (name, hint, digest, tier_id, burst)"
+        " SELECT 'load', %s, %s, id, 500 FROM tier WHERE name = 'enterprise'",
+        credentials.hint(secret),
+        credentials.digest(secret),
+    )
+    return secret
+
+
+async def load(url, key, answers):
+    """Clients that ask one after another until the time is over."""
+
+    async def client(http):
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            answer = await http.post("/api/request", headers={"X-API-Key": key})
+            answers[answer.status_code] += 1
+
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
+        await asyncio.gather(*(client(http) for _ in range(CLIENTS)))
+
+
+async def kill_drains(start, kills):
+    """Start a drain, kill it after a random while, and again; two at once now and then."""
+    randomness = random.Random(20260301)  # noqa: S311  # repeatable, not secret
+    while True:
+        drains = [start("ratelimiter.request_log") for _ in range(randomness.choice([1, 1, 2]))]
+        try:
+            await asyncio.sleep(randomness.uniform(0.6, 1.6))
+        finally:
+            for drain in drains:
+                drain.kill()
+                drain.wait()
+                kills.append(drain.pid)
+
+
+async def test_no_row_is_lost_or_doubled(start, environment, key, database):
+    url = f"http://127.0.0.1:{environment['API_PORT']}"
+    start("ratelimiter.server")
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                await http.get("/health/live")
+                break
+            except httpx.TransportError:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.1)
+
+    answers, kills = Counter(), []
+    killer = asyncio.create_task(kill_drains(start, kills))
+    await load(url, key, answers)
+    killer.cancel()
+    await asyncio.gather(killer, return_exceptions=True)
+    assert set(answers) == {200, 429}
+    assert len(kills) >= 4
+    written_before_the_end = database.sql("SELECT count(*) FROM request_log")[0][0]
+    assert written_before_the_end > 0, "the drains were killed at work"
+
+    start("ratelimiter.request_log")
+    by_status = "SELECT status_code, sum(count) FROM request_log GROUP BY 1"
+    deadline = time.monotonic() + 30
+    while (rows := dict(database.sql(by_status))) != answers:
+        assert sum(rows.values()) <= answers.total(), "rows were doubled"
+        assert time.monotonic() < deadline, (rows, answers)
+        await asyncio.sleep(0.1)
+    [(allowed, limited)] = database.sql("SELECT sum(allowed), sum(limited) FROM usage_hourly")
+    assert (allowed, limited) == (answers[200], answers[429])

@@ -1,0 +1,148 @@
+"""A stranger's walk: issue a key in the admin site, use it up, see the rows, revoke it, be refused."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import httpx
+import psycopg2
+import pytest
+
+from tests.servers import PROJECT
+
+pytestmark = [pytest.mark.xdist_group("platform"), pytest.mark.timeout(240)]
+
+WITHIN_A_SECOND = 1.0
+
+
+def spend(api, key, **body):
+    return api.post("/api/request", headers={"X-API-Key": key}, json=body)
+
+
+def rows(platform, key_id):
+    """What the log holds of a key: rows by status code."""
+    connection = psycopg2.connect(platform["DATABASE_URL"])
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT status_code, sum(count) FROM request_log WHERE api_key_id = %s GROUP BY 1", [key_id]
+            )
+            return dict(cursor.fetchall())
+    finally:
+        connection.close()
+
+
+def eventually(value, expected, within_seconds=10.0):
+    deadline = time.monotonic() + within_seconds
+    while (seen := value()) != expected:
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.02)
+
+
+def test_the_walk(platform, site, api):
+    key_id, key = site.issue("walk", burst="5", requests_per_hour="5")
+    assert key not in site.get(f"/admin/api_manager/apikey/{key_id}/change/"), "a key is shown once"
+
+    statuses = [spend(api, key, endpoint="/v1/walk").status_code for _ in range(7)]
+    assert statuses == [200] * 5 + [429] * 2
+    eventually(lambda: rows(platform, key_id), {200: 5, 429: 2})
+
+    log = site.get("/admin/api_manager/requestlog/", api_key=key_id)
+    table = re.search(r'<table id="result_list">.*?</table>', log, re.DOTALL)[0]
+    assert Counter(re.findall(r'class="field-status_code">(\d+)<', table)) == {"200": 5, "429": 2}
+    assert "/v1/walk" in table
+
+    answer = site.post(f"/admin/api_manager/apikey/revoke/?id={key_id}", confirm="yes")
+    assert answer.status_code in {200, 302}
+    revoked = time.monotonic()
+    eventually(lambda: spend(api, key).status_code, 403)
+    assert time.monotonic() - revoked < WITHIN_A_SECOND
+
+
+def test_an_edit_in_the_admin_reaches_every_worker_within_a_second(platform, site, api):
+    key_id, key = site.issue("edited")
+    with httpx.Client(base_url=platform["API_URL"], trust_env=False) as other:
+        clients = [api, other]  # two connections, which the two workers share out
+        for client in clients * 4:
+            assert spend(client, key).json()["tier"] == "free"
+        fields = {"name": "edited", "tier": site.tier_id("pro"), "is_active": "on"}
+        answer = site.post(f"/admin/api_manager/apikey/{key_id}/change/", **fields)
+        assert answer.status_code == 302, answer.text
+        edited = time.monotonic()
+
+        def tiers():
+            answers = []
+            for _ in range(6):
+                with httpx.Client(base_url=platform["API_URL"], trust_env=False) as fresh:
+                    answers.append(spend(fresh, key).json()["tier"])
+            return set(answers)
+
+        eventually(tiers, {"pro"})
+        assert time.monotonic() - edited < 3 * WITHIN_A_SECOND, "six connections are made for each look"
+
+
+async def test_two_hundred_clients_of_two_workers_are_admitted_exactly_the_burst(platform, site):
+    key_id, key = site.issue("crowd", burst="120", requests_per_hour="1")
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=0)
+    async with httpx.AsyncClient(
+        base_url=platform["API_URL"], trust_env=False, limits=limits, timeout=60
+    ) as http:
+        answers = await asyncio.gather(
+            *(http.post("/api/request", headers={"X-API-Key": key}) for _ in range(200))
+        )
+    assert Counter(answer.status_code for answer in answers) == {200: 120, 429: 80}
+    eventually(lambda: rows(platform, key_id), {200: 120, 429: 80})
+
+
+def test_the_metrics_are_those_of_both_workers(platform, site, api):
+    def decisions():
+        text = api.get("/metrics").text
+        return sum(
+            float(value)
+            for value in re.findall(
+                r'^rate_limit_decisions_total\{.*tier="enterprise".*\} (\S+)$', text, re.MULTILINE
+            )
+        )
+
+    _, key = site.issue("counted", tier=site.tier_id("enterprise"))
+    before = decisions()
+    for _ in range(40):
+        with httpx.Client(base_url=platform["API_URL"], trust_env=False) as fresh:
+            assert spend(fresh, key).status_code == 200
+    assert {decisions() - before for _ in range(6)} == {40.0}, "whichever worker answers"
+    text = api.get("/metrics").text
+    assert "\nredis_up 1.0" in text
+    assert re.search(r"^process_resident_memory_bytes [1-9]", text, re.MULTILINE)
+    assert "\nrequest_log_written_total" in text
+
+
+def test_the_load_test_with_the_demo_key(platform, api):
+    hint = platform["DEMO_API_KEY"][9:13]
+    environment = os.environ | {"LOCAL_DIR": platform["LOCAL_DIR"]}
+    for name in ("API_URL", "API_KEY"):
+        environment.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, "load_test.py", "--requests", "150", "--rate", "50"],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\b200\b.*\b100\b", done.stdout)
+    assert re.search(r"\b429\b.*\b50\b", done.stdout)
+    assert platform["DEMO_API_KEY"] not in done.stdout + done.stderr
+    connection = psycopg2.connect(platform["DATABASE_URL"])
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM api_key WHERE hint LIKE %s", [f"rlk_live_{hint}%"])
+        [(key_id,)] = cursor.fetchall()
+    connection.close()
+    eventually(lambda: rows(platform, key_id), {200: 100, 429: 50})
+    api.post(
+        f"/api/keys/{key_id}/reset", headers={"Authorization": f"Bearer {platform['ADMIN_API_TOKEN']}"}
+    ).raise_for_status()
