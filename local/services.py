@@ -7,7 +7,7 @@ one's secrets.
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -30,6 +30,7 @@ _API_OPTIONS = (
     "REQUEST_LOG_RETENTION_DAYS",
     "WEB_CONCURRENCY",
 )
+_ADMIN_OPTIONS = ("KEY_ENVIRONMENT", "LOG_LEVEL")
 _TAIL_LINES = 10
 
 
@@ -44,7 +45,7 @@ class Services:
     def api(self, port: int) -> Child:
         """Return the API service, to listen on `port`; optional settings are handed on if they are set."""
         environment = self._environment("API_DATABASE_URL", "REDIS_URL", "ADMIN_API_TOKEN")
-        environment |= {name: os.environ[name] for name in _API_OPTIONS if name in os.environ}
+        environment |= _set(_API_OPTIONS)
         environment |= {"API_HOST": LOOPBACK, "API_PORT": str(port)}
         return Child(
             "api",
@@ -91,7 +92,7 @@ class Services:
         return result.stdout
 
     def _django_environment(self) -> dict[str, str]:
-        environment = self._environment("DATABASE_URL", "DJANGO_SECRET_KEY", "API_URL")
+        environment = self._environment("DATABASE_URL", "DJANGO_SECRET_KEY") | _set(_ADMIN_OPTIONS)
         environment["DJANGO_ALLOWED_HOSTS"] = f"localhost,{LOOPBACK}"
         environment["API_DATABASE_ROLE"] = urlsplit(self.values["API_DATABASE_URL"]).username or ""
         return environment
@@ -102,3 +103,8 @@ class Services:
 
     def _given(self, *names: str) -> dict[str, str]:
         return {name: self.values[name] for name in names}
+
+
+def _set(names: Iterable[str]) -> dict[str, str]:
+    """Return those of the variables that are set in our own environment."""
+    return {name: os.environ[name] for name in names if name in os.environ}

@@ -68,12 +68,12 @@ class Run:
         raise AssertionError(part)
 
     def end(self, number=signal.SIGINT):
-        """Send a signal and wait; returns the exit code, the seconds, and whether everybody is gone."""
+        """Send a signal and wait; returns the exit code, the seconds, and whether all are gone within 10."""
         family = self.family()
         began = time.monotonic()
         self.process.send_signal(number)
         code = self.process.wait(30)
-        return code, time.monotonic() - began, all_gone(family)
+        return code, time.monotonic() - began, all_gone(family, 10 - (time.monotonic() - began))
 
 
 def all_gone(pids, seconds=0.0):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -36,12 +37,13 @@ class Issued:
 
 
 @transaction.atomic
-def issue(key: APIKey, actor: Actor, *, environment: str = "live") -> Issued:
+def issue(key: APIKey, actor: Actor, *, environment: str | None = None) -> Issued:
     """Gives an unsaved, validated key its credential and saves it.
 
-    ``environment`` is the middle word of the plaintext, 1 to 10 lower-case letters; ValueError otherwise.
+    ``environment`` is the middle word of the plaintext (default: the setting KEY_ENVIRONMENT), 1 to 10
+    lower-case letters; ValueError otherwise.
     """
-    issued = _save_new(key, environment)
+    issued = _save_new(key, settings.KEY_ENVIRONMENT if environment is None else environment)
     audit.record(actor, Action.CREATED, key, audit.values(key, FIELDS) | {"hint": key.hint})
     return issued
 

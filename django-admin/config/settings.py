@@ -34,6 +34,7 @@ DATABASES["default"]["CONN_MAX_AGE"] = 60
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 3)
 API_DATABASE_ROLE = env.str("API_DATABASE_ROLE", default="ratelimiter_api")
+KEY_ENVIRONMENT = env.str("KEY_ENVIRONMENT", default="live")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
@@ -118,7 +119,7 @@ CSRF_COOKIE_SECURE = SECURE
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE else None
 
-LOGGING = logging_config(env.str("LOG_LEVEL", default="INFO"))
+LOGGING = logging_config(env.str("LOG_LEVEL", default="info"))
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = 10  # one line a request: the one at its end
 DJANGO_STRUCTLOG_USER_ID_FIELD = "username"

@@ -31,13 +31,20 @@ def site(operator: User) -> Client:
 
 
 @pytest.fixture
-def issue(db) -> IssueKey:
+def issue(db, issue_key: IssueKey) -> IssueKey:
+    """Issue a key in the test's own transaction."""
     return issue_key
 
 
-def issue_key(name: str = "orders", tier: str = "free", **fields) -> keys.Issued:
-    key = APIKey(name=name, tier=Tier.objects.get(name=tier), **fields)
-    return keys.issue(key, Actor("test:fixture"))
+@pytest.fixture
+def issue_key() -> IssueKey:
+    """Issue a key in whichever database Django's connection leads to."""
+
+    def issue_key(name: str = "orders", tier: str = "free", **fields) -> keys.Issued:
+        key = APIKey(name=name, tier=Tier.objects.get(name=tier), **fields)
+        return keys.issue(key, Actor("test:fixture"))
+
+    return issue_key
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import issue_key
 from django.db import connection
 from django.utils import timezone
 
@@ -134,7 +133,7 @@ def test_an_update_saves_only_what_it_names(issue):
     assert event.detail == {"changed": {"name": ["orders", "renamed"]}}
 
 
-def test_of_many_rotations_at_once_one_succeeds(committed):
+def test_of_many_rotations_at_once_one_succeeds(committed, issue_key):
     old = issue_key().key
 
     def attempt(_number: int) -> str:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import psycopg2
 import pytest
-from conftest import issue_key
 from django.db import IntegrityError, InternalError, connection, transaction
 from django.utils import timezone
 from psycopg2 import extensions
@@ -49,7 +48,7 @@ def test_what_identifies_a_key_never_changes(issue, column):
         execute(f"UPDATE api_key SET {column}")  # noqa: S608 -- constants
 
 
-def test_an_edit_moves_updated_at_and_a_save_without_change_does_not(committed):
+def test_an_edit_moves_updated_at_and_a_save_without_change_does_not(committed, issue_key):
     key = issue_key(secrets.token_hex()).key
     key.refresh_from_db()
     created = key.updated_at
@@ -98,7 +97,7 @@ CACHED = {
 
 
 @pytest.mark.parametrize("column", CACHED)
-def test_sql_that_changes_what_is_cached_of_a_key_is_news(committed, column):
+def test_sql_that_changes_what_is_cached_of_a_key_is_news(committed, issue_key, column):
     key = issue_key().key
     with listening() as news:
         execute(f"UPDATE api_key SET {column} = {CACHED[column]} WHERE id = %s", key.pk)  # noqa: S608
@@ -106,7 +105,7 @@ def test_sql_that_changes_what_is_cached_of_a_key_is_news(committed, column):
 
 
 @pytest.mark.parametrize("field", CACHED)
-def test_a_save_that_changes_what_is_cached_of_a_key_is_news(committed, field):
+def test_a_save_that_changes_what_is_cached_of_a_key_is_news(committed, issue_key, field):
     key = issue_key().key
     values = {
         "tier_id": Tier.objects.get(name="pro").pk,
@@ -122,14 +121,14 @@ def test_a_save_that_changes_what_is_cached_of_a_key_is_news(committed, field):
         assert news() == [str(key.pk)]
 
 
-def test_a_new_key_is_news(committed):
+def test_a_new_key_is_news(committed, issue_key):
     with listening() as news:
         assert news() == []
         key = issue_key().key
         assert news() == [str(key.pk)]
 
 
-def test_a_new_name_or_owner_is_no_news(committed):
+def test_a_new_name_or_owner_is_no_news(committed, issue_key):
     key = issue_key().key
     with listening() as news:
         execute("UPDATE api_key SET name = 'other', owner_email = 'o@example.com' WHERE id = %s", key.pk)
@@ -158,7 +157,7 @@ def test_a_tiers_limits_and_name_are_news_for_all_and_its_description_is_not(com
         assert news() == expected
 
 
-def test_what_is_rolled_back_is_no_news(committed):
+def test_what_is_rolled_back_is_no_news(committed, issue_key):
     key = issue_key().key
     with listening() as news:
         with transaction.atomic():

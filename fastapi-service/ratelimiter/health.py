@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine, and_, func, or_, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from . import redis_keys
 from .models import APIKey, Tier
 from .request_log import outbox
 
@@ -43,8 +44,8 @@ class Probes:
         self._shards = shards
 
     async def redis(self) -> Probe:
-        """Whether Redis answers."""
-        return await _probe(self._redis.ping)
+        """Whether Redis takes a write: one that is full, or a replica, answers a ping but cannot decide."""
+        return await _probe(lambda: self._redis.set(redis_keys.PROBE, 1, px=1000))
 
     async def backlog(self) -> Probe:
         """How many records wait to be copied into PostgreSQL."""

@@ -3,7 +3,11 @@
 A shard's bucket and stream share a hash tag, so that the script stays on one slot of a cluster.
 """
 
+from typing import Final
 from zlib import crc32
+
+PROBE: Final = "rl:probe"
+"""Written to see whether Redis takes writes; gone a second later."""
 
 
 def shard_of(subject: int, shards: int) -> int:

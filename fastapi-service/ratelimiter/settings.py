@@ -35,12 +35,21 @@ class Settings(BaseSettings):
         0.25, description="How long a decision may wait for Redis, counted from the request's arrival."
     )
     redis_shards: Annotated[int, Field(ge=1, le=1024)] = Field(
-        1, description="Shards of buckets and streams; more than one is for Redis Cluster."
+        1, description="Shards of buckets and streams; all keys of a shard share a hash tag."
     )
     request_log_retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
     request_log_drain: bool = Field(
         default=True, description="Whether the workers copy the log; off where a drain runs by itself."
     )
+
+    drain_metrics_port: Annotated[int | None, Field(ge=1, le=65535)] = Field(
+        None, description="Where a drain that runs by itself serves its metrics; unset: nowhere."
+    )
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_any_case(cls, level: object) -> object:
+        return level.lower() if isinstance(level, str) else level
 
     @field_validator("api_database_url")
     @classmethod

@@ -14,7 +14,7 @@ import pytest
 
 from tests.servers import PROJECT
 
-pytestmark = [pytest.mark.xdist_group("platform"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 WITHIN_A_SECOND = 1.0
 

@@ -80,7 +80,9 @@ class _Gauges(Collector):
         self._redis, self._postgres, self._backlog, self._active = redis, postgres, backlog, active
 
     def collect(self) -> Iterable[Metric]:
-        yield GaugeMetricFamily("redis_up", "Whether Redis answers (1) or not (0).", self._redis.answered)
+        yield GaugeMetricFamily(
+            "redis_up", "Whether Redis takes writes (1) or not (0).", self._redis.answered
+        )
         yield GaugeMetricFamily(
             "postgres_up", "Whether PostgreSQL answers (1) or not (0).", self._postgres.answered
         )

@@ -7,7 +7,7 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Path, Query, Request, Security
+from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from ratelimiter.errors import Unauthenticated
@@ -77,7 +77,7 @@ def make_router(token: str, manager: KeyManager, bucket: TokenBucket) -> APIRout
         """Change the fields that are sent; every worker follows within a second."""
         return KeyAnswer(**_fields(manager.change(key_id, body.model_dump(exclude_unset=True), origin)))
 
-    @router.delete("/{key_id}", status_code=204)
+    @router.delete("/{key_id}", status_code=204, response_class=Response)
     def revoke_key(key_id: KeyId, origin: FromHere) -> None:
         """Revoke a key for good; doing so again changes nothing."""
         manager.revoke(key_id, origin)
@@ -90,7 +90,7 @@ def make_router(token: str, manager: KeyManager, bucket: TokenBucket) -> APIRout
         grace = timedelta(seconds=(body or KeyRotation()).grace_seconds)
         return _issued(*manager.rotate(key_id, grace, origin))
 
-    @router.post("/{key_id}/reset", status_code=204)
+    @router.post("/{key_id}/reset", status_code=204, response_class=Response)
     async def reset_key(key_id: KeyId, origin: FromHere) -> None:
         """Fill the key's bucket."""
         subject = await asyncio.to_thread(manager.record_reset, key_id, origin)

@@ -3,6 +3,8 @@
 import signal
 import threading
 
+from prometheus_client import start_http_server
+
 from ratelimiter import logs
 from ratelimiter.settings import load_settings
 
@@ -16,6 +18,8 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    if settings.drain_metrics_port is not None:
+        start_http_server(settings.drain_metrics_port, settings.api_host)
     threads = []
     for shard in range(settings.redis_shards):
         drain = make_drain(

@@ -54,6 +54,13 @@ async def test_without_redis_it_is_down_but_alive(client, redis_server):
     assert ("request_log_backlog", ()) not in samples
 
 
+async def test_a_full_redis_counts_as_down(client, redis):
+    await redis.config_set("maxmemory", "1")
+    answer = await client.get("/health")
+    assert (answer.status_code, answer.json()["checks"]["redis"]["status"]) == (503, "down")
+    assert (await metrics(client))["redis_up", ()] == 0
+
+
 async def test_the_metrics_count_decisions(client, issue):
     before = await metrics(client)
     key = (await issue(tier="basic", burst=2))["key"]

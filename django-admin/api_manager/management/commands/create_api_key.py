@@ -25,7 +25,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--expires-at", help="ISO 8601, such as 2030-01-31T12:00:00Z (UTC without a zone)"
         )
-        parser.add_argument("--environment", default="live", help="the middle word of the key (live)")
+        parser.add_argument(
+            "--environment", help="the middle word of the key; default: KEY_ENVIRONMENT (live)"
+        )
 
     def handle(self, **options: Any) -> None:
         """Checks what was said as the admin site does, and issues the key."""
