@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from starlette.types import Receive, Scope, Send
 
 from . import __version__
-from .api import decisions, health, keys, openapi, problems, usage
+from .api import decisions, docs, health, keys, openapi, problems, usage
 from .api.edge import Edge
 from .database import make_engine
 from .health import Probes
@@ -105,6 +105,8 @@ def create_app(settings: Settings | None = None) -> Application:
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # api.docs serves them
+        redoc_url=None,
         openapi_tags=[
             {"name": "data plane", "description": "For whoever holds a key."},
             {"name": "keys", "description": "For operators, with the management token."},
@@ -116,5 +118,6 @@ def create_app(settings: Settings | None = None) -> Application:
     management.include_router(usage.make_router(engine, directory))
     management.include_router(health.make_router(probes))
     openapi.install(management)
+    docs.install(management)
     Instrumentator(excluded_handlers=["/metrics"]).instrument(management)
     return Application(decisions.DecisionApi(directory, bucket), management)

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from api_manager import credentials, keys
 from api_manager.audit import Actor
 from api_manager.forms import KeyForm
-from api_manager.models import APIKey
+from api_manager.models import APIKey, Tier
 
 from .filters import StatusFilter
 from .key_pages import KeyPages, Operation
@@ -29,7 +29,7 @@ class KeyAdmin(KeyPages):
     """Issued keys. They are revoked, never deleted."""
 
     form = KeyForm
-    list_display = ("hint", "name", "tier", "rate", "state", "created_at", "last_used")
+    list_display = ("hint", "name", "tier", "rate", "is_active", "state", "created_at", "last_used")
     list_display_links = ("hint", "name")
     list_filter = ("tier", "is_active", StatusFilter)
     list_select_related = ("tier", "activity")
@@ -75,6 +75,10 @@ class KeyAdmin(KeyPages):
     def has_change_permission(self, request: HttpRequest, obj: APIKey | None = None) -> bool:
         """A revoked key is only looked at."""
         return super().has_change_permission(request, obj) and (obj is None or obj.revoked_at is None)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """The form of a new key proposes the smallest tier, as the API does."""
+        return {"tier": Tier.objects.first()} | super().get_changeform_initial_data(request)
 
     def has_delete_permission(self, _request: HttpRequest, _obj: APIKey | None = None) -> bool:
         """Nobody may: the log and the audit trail point at keys."""

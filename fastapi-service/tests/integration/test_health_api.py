@@ -1,3 +1,5 @@
+import re
+
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -137,4 +139,8 @@ async def test_every_reference_in_the_document_leads_somewhere(document):
 
 
 async def test_the_docs_are_served(client: httpx.AsyncClient):
-    assert (await client.get("/docs")).status_code == 200
+    assert (await client.get("/")).headers["location"] == "/docs"
+    page = (await client.get("/docs")).text
+    assert "//" not in re.sub(r"<!--.*?-->", "", page), "nothing comes from another host"
+    for asset in re.findall(r'(?:href|src)="([^"]+)"', page):
+        assert (await client.get(asset)).status_code == 200

@@ -236,7 +236,7 @@ async def test_a_management_body_over_the_limit_is_refused(client, management):
 
 
 async def test_nothing_lives_elsewhere(client):
-    for path in ("/", "/api", "/api/keys/", "/nowhere"):
+    for path in ("/api", "/docs/assets/none", "/api/keys/", "/nowhere"):
         answer = await client.get(path)
         assert answer.status_code == 404
         assert answer.headers["content-type"] == "application/problem+json"
