@@ -28,6 +28,7 @@ from .request_log.drain import make_drain
 from .settings import Settings, load_settings
 
 LOOKUP_THREADS: Final = 4
+PROBE_THREADS: Final = 2
 MANAGEMENT_CONNECTIONS: Final = 5
 
 DESCRIPTION: Final = """
@@ -72,7 +73,9 @@ def create_app(settings: Settings | None = None) -> Application:
         client, shards=settings.redis_shards, timeout_seconds=settings.decision_timeout_seconds
     )
     manager = KeyManager(engine, environment=settings.key_environment)
-    probes = Probes(client, engine, lookups, settings.redis_shards)
+    # Threads of their own, so that a PostgreSQL that hangs cannot take those of the lookups.
+    probing = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe")
+    probes = Probes(client, engine, probing, settings.redis_shards)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -94,7 +97,8 @@ def create_app(settings: Settings | None = None) -> Application:
             await directory.stop()
             for thread in drains:
                 await asyncio.to_thread(thread.join, 2.0)
-            lookups.shutdown(wait=False, cancel_futures=True)
+            for executor in (lookups, probing):
+                executor.shutdown(wait=False, cancel_futures=True)
             await client.aclose()
             engine.dispose()
             lookup_engine.dispose()

@@ -49,6 +49,7 @@ def make_engine(url: str, *, pool_size: int) -> Engine:
         max_overflow=0,
         pool_timeout=2,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error's text may reach a log
         connect_args={**_OPTIONS, "application_name": "ratelimiter-api"},
     )
 

@@ -1,12 +1,14 @@
 """A stranger's walk: issue a key in the admin site, use it up, see the rows, revoke it, be refused."""
 
 import asyncio
+import json
 import os
 import re
 import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import httpx
 import psycopg2
@@ -118,6 +120,22 @@ def test_the_metrics_are_those_of_both_workers(platform, site, api):
     assert "\nredis_up 1.0" in text
     assert re.search(r"^process_resident_memory_bytes [1-9]", text, re.MULTILINE)
     assert "\nrequest_log_written_total" in text
+
+
+def test_a_management_call_is_one_json_line_with_its_request_id(platform, api):
+    sent = {"Authorization": f"Bearer {platform['ADMIN_API_TOKEN']}", "X-Request-ID": "e2e-request-1"}
+    issued = api.post("/api/keys", json={"name": "logged"}, headers=sent)
+    assert issued.headers["x-request-id"] == "e2e-request-1"
+    api.get("/api/keys/0", headers=sent | {"X-Request-ID": "e2e-request-2"})
+    log = Path(platform["LOCAL_DIR"], "log", "api.log").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert all({"time", "level", "event", "logger"} <= set(line) for line in lines)
+    [created] = [line for line in lines if line.get("request_id") == "e2e-request-1"]
+    assert (created["method"], created["route"], created["status"]) == ("POST", "/api/keys", 201)
+    [refused] = [line for line in lines if line.get("request_id") == "e2e-request-2"]
+    assert (refused["route"], refused["status"]) == ("/api/keys/{key_id}", 422)
+    for secret in (issued.json()["key"], platform["ADMIN_API_TOKEN"], platform["DEMO_API_KEY"]):
+        assert secret not in log
 
 
 def test_the_load_test_with_the_demo_key(platform, api):

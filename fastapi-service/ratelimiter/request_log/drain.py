@@ -1,19 +1,15 @@
 """Copies the stream into PostgreSQL: rows, usage, activity and cursor in one transaction."""
 
 import threading
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from http import HTTPStatus
-from io import StringIO
 from time import monotonic
 from typing import Any, Final
 
 import psycopg2
 import structlog
+from psycopg2.errors import LockNotAvailable
 from psycopg2.extensions import connection as Connection  # noqa: N812  # psycopg2's own lower-case class
-from psycopg2.extras import execute_values
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -22,9 +18,9 @@ from redis.retry import Retry
 from ratelimiter import metrics
 from ratelimiter.database import connect
 
-from . import sql
+from . import rows, sql
 from .outbox import BEGINNING, Entry, Outbox
-from .record import MalformedRecord, Record
+from .record import MalformedRecord
 
 ENTRIES_PER_READ: Final = 500
 LINGER_SECONDS: Final = 0.05
@@ -33,11 +29,9 @@ WAIT_SECONDS: Final = 0.5
 """How long a read waits for the first entry: bounds how late a stop is noticed."""
 RETRY_SECONDS: Final = 1.0
 MAINTENANCE_SECONDS: Final = 3600.0
+MAINTENANCE_RETRY_SECONDS: Final = 60.0
 BOUND_SECONDS: Final = 1.0
 PARTITIONS_AHEAD_DAYS: Final = 7
-
-_NULL: Final = r"\N"
-_COPY_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 
@@ -99,8 +93,7 @@ class Drain:
             next_maintenance = 0.0
             while not self._stop.is_set():
                 if monotonic() >= next_maintenance:
-                    self._maintain_partitions(connection)
-                    next_maintenance = monotonic() + MAINTENANCE_SECONDS
+                    next_maintenance = monotonic() + self._maintain_partitions(connection)
                 if self.copy_once(connection) < ENTRIES_PER_READ:
                     self._stop.wait(LINGER_SECONDS)
                 self._bound()
@@ -118,18 +111,24 @@ class Drain:
         if epoch is None:
             self._stop.wait(WAIT_SECONDS)
             return 0
-        cursor = self._cursor if epoch == self._cursor.epoch else Cursor(epoch, BEGINNING, 0)
-        raw = self._outbox.read(cursor.last_id, ENTRIES_PER_READ, WAIT_SECONDS)
+        anew = epoch != self._cursor.epoch
+        raw = self._outbox.read(BEGINNING if anew else self._cursor.last_id, ENTRIES_PER_READ, WAIT_SECONDS)
         if not raw:
             return 0
-        entries = self._parse(raw, epoch)
-        if entries is None:
-            return 0  # the stream started anew between the two looks at it
-        moved = Cursor(epoch, raw[-1][0].decode(), max((e.end for e in entries), default=cursor.position))
+        entries = self._parse(raw)
+        if anew:
+            entries = [entry for entry in entries if not self._was_copied(entry)]
+        elif any(entry.epoch != epoch for entry in entries) and self._outbox.epoch() != epoch:
+            return 0  # it started anew between the two looks: earlier entries may have smaller ids
+        if entries:
+            end = entries[-1].end if entries[-1].epoch == epoch else 0
+        else:
+            end = 0 if anew else self._cursor.position
+        moved = Cursor(epoch, raw[-1][0].decode(), end)
         records = [record for entry in entries for record in entry.records]
         with connection, connection.cursor() as db:  # commits, or rolls back on an exception
-            _write_rows(db, records)
-            _write_usage(db, records)
+            rows.copy(db, records)
+            rows.add_usage(db, records)
             db.execute(
                 sql.MOVE_CURSOR,
                 {
@@ -143,37 +142,38 @@ class Drain:
             )
             if db.rowcount != 1:
                 raise CursorMoved(f"shard {self._shard} was copied further by another drain")
-        self._count(entries, cursor.position, len(records))
+        self._count(entries, len(records))
         self._cursor = moved
         self._outbox.trim(moved.last_id, moved.position)
         return len(raw)
 
-    def _parse(self, raw: Iterable[tuple[bytes, Sequence[bytes]]], epoch: str) -> list[Entry] | None:
-        """The entries that can be read; ``None`` if one is of another epoch."""
+    def _parse(self, raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> list[Entry]:
+        """The entries that can be read; the others are set aside."""
         entries = []
         for entry_id, fields in raw:
             try:
-                entry = Entry.parse(entry_id, fields)
+                entries.append(Entry.parse(entry_id, fields))
             except MalformedRecord as exc:
                 metrics.LOG_MALFORMED.inc()
                 log.warning("entry_set_aside", shard=self._shard, reason=str(exc))
-                continue
-            if entry.epoch != epoch:
-                return None
-            entries.append(entry)
         return entries
 
-    def _count(self, entries: Sequence[Entry], position: int, written: int) -> None:
+    def _was_copied(self, entry: Entry) -> bool:
+        """Whether an entry of the stream's earlier life stands in PostgreSQL, but was not trimmed."""
+        return entry.epoch == self._cursor.epoch and _order(entry.id) <= _order(self._cursor.last_id)
+
+    def _count(self, entries: Sequence[Entry], written: int) -> None:
         metrics.LOG_WRITTEN.inc(written)
+        epoch, position = self._cursor.epoch, self._cursor.position
         for entry in entries:
-            lost = max(0, entry.position - position)
-            if lost:
+            lost = entry.position - (position if entry.epoch == epoch else 0)
+            if lost > 0:
                 metrics.LOG_DROPPED.inc(lost)
                 log.error("records_lost", shard=self._shard, count=lost, before=entry.id)
             for reason in entry.malformed:
                 metrics.LOG_MALFORMED.inc()
                 log.warning("record_set_aside", shard=self._shard, entry=entry.id, reason=reason)
-            position = entry.end
+            epoch, position = entry.epoch, entry.end
 
     def _bound(self) -> None:
         """Once a second, keep the stream within its share of Redis's memory."""
@@ -199,12 +199,28 @@ class Drain:
             db.execute(sql.LOAD_CURSOR, (self._shard,))
             return Cursor(*one_row(db))
 
-    def _maintain_partitions(self, connection: Connection) -> None:
-        with connection, connection.cursor() as db:
-            db.execute(sql.MAINTAIN_PARTITIONS, (PARTITIONS_AHEAD_DAYS, self._retention_days))
-            added, dropped = one_row(db)
+    def _maintain_partitions(self, connection: Connection) -> float:
+        """Make partitions ahead and drop the old; returns the seconds until it is due again.
+
+        A reader that holds a partition must not hold up the log: rows without a partition of their
+        own go to the default one, and are moved when it is made.
+        """
+        try:
+            with connection, connection.cursor() as db:
+                db.execute(sql.MAINTAIN_PARTITIONS, (PARTITIONS_AHEAD_DAYS, self._retention_days))
+                added, dropped = one_row(db)
+        except LockNotAvailable as exc:
+            metrics.DRAIN_FAILURES.labels("partitions").inc()
+            log.warning("partitions_not_maintained", error=str(exc).strip())
+            return MAINTENANCE_RETRY_SECONDS
         if added or dropped:
             log.info("partitions_maintained", added=added, dropped=dropped)
+        return MAINTENANCE_SECONDS
+
+
+def _order(entry_id: str) -> tuple[int, ...]:
+    """An entry's id as Redis orders it."""
+    return tuple(int(part) for part in entry_id.split("-"))
 
 
 def one_row(db: "psycopg2.extensions.cursor") -> tuple[Any, ...]:
@@ -218,39 +234,6 @@ def one_row(db: "psycopg2.extensions.cursor") -> tuple[Any, ...]:
     if row is None:
         raise psycopg2.DataError("the query brought no row")
     return row
-
-
-def _write_rows(db: "psycopg2.extensions.cursor", records: Iterable[Record]) -> None:
-    lines = StringIO()
-    for record in records:
-        endpoint = record.endpoint.translate(_COPY_ESCAPES)
-        remaining = _NULL if record.remaining is None else record.remaining
-        client_ip = record.client_ip or _NULL
-        lines.write(
-            f"{record.api_key_id}\t{endpoint}\t{record.status_code}\t{record.cost}\t{remaining}"
-            f"\t{client_ip}\t{record.timestamp.isoformat()}\n"
-        )
-    lines.seek(0)
-    db.copy_expert(sql.COPY_ROWS, lines)
-
-
-def _write_usage(db: "psycopg2.extensions.cursor", records: Iterable[Record]) -> None:
-    usage: dict[tuple[int, datetime, str], list[int]] = defaultdict(lambda: [0, 0, 0])
-    last_used: dict[int, datetime] = {}
-    for record in records:
-        if record.status_code == HTTPStatus.OK:
-            hour = record.timestamp.replace(minute=0, second=0, microsecond=0)
-            sums = usage[record.api_key_id, hour, record.endpoint]
-            sums[0] += 1
-            sums[2] += record.cost
-        elif record.status_code == HTTPStatus.TOO_MANY_REQUESTS:
-            hour = record.timestamp.replace(minute=0, second=0, microsecond=0)
-            usage[record.api_key_id, hour, record.endpoint][1] += 1
-        last_used[record.api_key_id] = record.timestamp
-    if usage:
-        execute_values(db, sql.ADD_USAGE, [(*key, *sums) for key, sums in sorted(usage.items())])
-    if last_used:
-        execute_values(db, sql.SET_LAST_USED, sorted(last_used.items()))
 
 
 def make_drain(

@@ -109,7 +109,7 @@ async def test_a_crash_before_the_commit_loses_and_doubles_nothing(bucket, drain
         raise psycopg2.OperationalError("the server closed the connection")
 
     with monkeypatch.context() as patch:
-        patch.setattr("ratelimiter.request_log.drain._write_usage", crash)
+        patch.setattr("ratelimiter.request_log.rows.add_usage", crash)
         with pytest.raises(psycopg2.OperationalError):
             drain.copy()
     assert rows(database) == 0
@@ -156,6 +156,46 @@ async def test_a_stream_that_started_anew_is_neither_skipped_nor_read_twice(buck
     drain.copy()
     assert rows(database) == 5
     assert database.sql("SELECT position FROM drain_cursor") == [(2,)]
+
+
+async def test_a_stream_whose_state_was_lost_is_copied_all_the_same(bucket, redis, drain, database, counters):
+    await decide(bucket, 2)
+    drain.copy()
+    await decide(bucket, 3)
+    await redis.delete(redis_keys.stream_state(0))
+    await decide(bucket, 2)
+    drain.copy()
+    await decide(bucket, 1)
+    drain.copy()
+    assert rows(database) == 8
+    assert counters() == {"written": 8, "dropped": 0, "malformed": 0}
+
+
+async def test_what_was_copied_but_not_trimmed_is_not_copied_again_under_a_new_epoch(
+    bucket, redis, drain, database, monkeypatch
+):
+    await decide(bucket, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Outbox, "trim", lambda *_: None)
+        drain.copy()
+    await redis.delete(redis_keys.stream_state(0))
+    await decide(bucket, 2)
+    drain.copy()
+    assert rows(database) == 5
+
+
+async def test_a_reader_that_holds_a_partition_does_not_hold_up_the_log(bucket, drain, database):
+    database.sql("DROP TABLE request_log_" + (datetime.now(UTC) + timedelta(days=7)).strftime("%Y%m%d"))
+    reader, ours = connect(database.admin_url, "reader"), connect(database.api_url, "test")
+    with reader, reader.cursor() as cursor:
+        cursor.execute("SELECT * FROM request_log")
+        assert drain._maintain_partitions(ours) < 3600
+        await decide(bucket, 1)
+        drain.copy()
+    assert drain._maintain_partitions(ours) == 3600
+    reader.close()
+    ours.close()
+    assert rows(database) == 1
 
 
 async def test_lost_records_are_counted_exactly(bucket, redis, drain, database, counters):
