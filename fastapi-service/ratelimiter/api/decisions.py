@@ -1,9 +1,12 @@
 """The data plane: ``POST /api/request`` spends a key's tokens, ``GET /api/check`` shows its quota."""
 
 import json
+import logging
+from http import HTTPStatus
 from time import perf_counter, time
 from typing import Final
 
+import structlog
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
@@ -27,6 +30,8 @@ PATHS: Final = frozenset({REQUEST_PATH, CHECK_PATH})
 
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 """The problem type that draft-ietf-httpapi-ratelimit-headers registers."""
+
+log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 
 _METHODS: Final = {REQUEST_PATH: "POST", CHECK_PATH: "GET"}
 _DEFAULT_REQUEST: Final = DecisionRequest()
@@ -52,6 +57,7 @@ class DecisionApi:
         except Exception as exc:  # noqa: BLE001  # the edge: nothing may escape it
             error = exc if isinstance(exc, ApiError) else edge.internal_error(exc, identifier)
             metrics.ERRORS.labels(error.slug).inc()
+            _log_problem(error, identifier, path)
             await edge.send_problem(send, error.status, error.problem(), identifier, error.headers)
         metrics.DURATION.labels(path).observe(perf_counter() - started)
 
@@ -99,6 +105,23 @@ class DecisionApi:
     async def _key(self, scope: Scope) -> KeyRecord:
         presented = edge.header(scope, b"x-api-key")
         return await authenticate(self._directory, None if presented is None else presented.decode("latin-1"))
+
+
+def _log_problem(error: ApiError, identifier: str, path: str) -> None:
+    """One line for an answer that is no decision; a client's mistakes only when debugging.
+
+    Whoever sends garbage must not fill the disk with it; the metrics count each of them.
+    """
+    level = logging.WARNING if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.DEBUG
+    log.log(
+        level,
+        "no_decision",
+        request_id=identifier,
+        route=path,
+        status=error.status,
+        problem=error.slug,
+        cause=repr(error.__cause__) if error.__cause__ else None,
+    )
 
 
 def _parse(body: bytes) -> DecisionRequest:

@@ -228,6 +228,21 @@ async def test_redis_gone_is_503_with_retry_after(client, issue, redis_server):
     assert int(answer.headers["retry-after"]) >= 1
 
 
+async def test_what_failed_is_logged_with_its_request_id_and_garbage_is_not(
+    client, issue, redis_server, caplog
+):
+    key = (await issue())["key"]
+    caplog.clear()
+    await request(client, "garbage", **{"X-Request-ID": "garbage-1"})
+    redis_server.kill()
+    await request(client, key, **{"X-Request-ID": "failed-1"})
+    lines = [record.msg for record in caplog.records if "decisions" in record.name]
+    assert [line["request_id"] for line in lines] == ["failed-1"]
+    assert lines[0]["problem"] == "limiter-unavailable"
+    assert "Connection" in lines[0]["cause"]
+    assert key not in str(lines)
+
+
 async def test_a_failure_nobody_foresaw_is_a_problem_too(client, issue, monkeypatch):
     key = (await issue())["key"]
 
