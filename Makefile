@@ -49,7 +49,9 @@ clean: ## Remove the virtual environment and all caches; the data in .local stay
 	find . -type d \( -name __pycache__ -o -name .mypy_cache -o -name .import_linter_cache \) -prune -exec rm -rf {} +
 
 # One line that changes: which package pip is at (only on a terminal). The exit code is that of the stamp file.
-SHOW_PROGRESS := while read -r word name rest; do case $$word in 	Collecting|Installing) test ! -t 1 || printf '\r\033[K  %s %s' "$$word" "$$name" ;; esac; done; 	test ! -t 1 || printf '\r\033[K'
+SHOW_PROGRESS := while read -r word name rest; do case $$word in \
+	Collecting|Installing) test ! -t 1 || printf '\r\033[K  %s %s' "$$word" "$$name" ;; esac; done; \
+	test ! -t 1 || printf '\r\033[K'
 
 # A bare Debian has no ensurepip; then the pip of $(PYTHON) installs one.
 .venv/.made:

@@ -150,17 +150,17 @@ def read_local_environment() -> dict[str, str]:
 def main(
     url: Annotated[
         str | None,
-        typer.Option(envvar="API_URL", help=f"The API's address [default: .local/env, {DEFAULT_URL}]"),
+        typer.Option(envvar="API_URL", help=f"The API's address; default: .local/env, {DEFAULT_URL}"),
     ] = None,
     key: Annotated[
         str | None,
-        typer.Option(envvar="API_KEY", help="The key to spend [default: the demo key in .local/env]"),
+        typer.Option(envvar="API_KEY", help="The key to spend; default: the demo key in .local/env"),
     ] = None,
     requests: Annotated[int, typer.Option(min=1, help="How many requests to send.")] = 150,
     rate: Annotated[float, typer.Option(min=0.01, help="Requests a second.")] = 10.0,
     concurrency: Annotated[int, typer.Option(min=1, help="The most requests in flight.")] = 50,
     endpoint: Annotated[str | None, typer.Option(help="What the requests say they are for.")] = None,
-    cost: Annotated[int | None, typer.Option(min=1, help="Tokens each request spends [default: 1]")] = None,
+    cost: Annotated[int | None, typer.Option(min=1, help="Tokens each request spends; default: 1")] = None,
 ) -> None:
     """Spend a key's tokens at a steady rate; fails on any answer but 200 and 429."""
     local = {} if url and key else read_local_environment()

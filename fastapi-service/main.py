@@ -2,8 +2,8 @@
 
 from ratelimiter import logs
 from ratelimiter.app import create_app
-from ratelimiter.settings import load_settings
+from ratelimiter.settings import Settings, load_settings
 
-settings = load_settings()
+settings = load_settings(Settings)
 logs.configure(settings.log_level)
 app = create_app(settings)

@@ -47,6 +47,7 @@ class Services:
         environment = self._environment("API_DATABASE_URL", "REDIS_URL", "ADMIN_API_TOKEN")
         environment |= _set(_API_OPTIONS)
         environment |= {"API_HOST": LOOPBACK, "API_PORT": str(port)}
+        environment["PROMETHEUS_MULTIPROC_DIR"] = str(self.logs.parent / "metrics")
         return Child(
             "api",
             [sys.executable, "-m", "ratelimiter.server"],

@@ -155,3 +155,22 @@ def manage(database_url: str, *arguments: str) -> str:
         text=True,
     )
     return done.stdout
+
+
+def run_in_admin(database_url: str, code: str) -> None:
+    """Run Python code as the admin service, on a database."""
+    manage(database_url, "shell", "--no-imports", "--command", code)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """In CI a skipped test is a failure: nothing may go unproved unseen."""
+    if os.environ.get("CI") and terminalreporter.stats.get("skipped"):
+        terminalreporter.write_line("In CI nothing may be skipped.", red=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Turn a run with skipped tests into a failed one, in CI."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -57,7 +57,7 @@ class Application:
 
 def create_app(settings: Settings | None = None) -> Application:
     """The application; nothing connects before its lifespan starts."""
-    settings = settings or load_settings()
+    settings = settings or load_settings(Settings)
     database_url = settings.api_database_url.get_secret_value()
     redis_url = settings.redis_url.get_secret_value()
 

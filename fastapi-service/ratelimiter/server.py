@@ -13,7 +13,7 @@ from pathlib import Path
 import uvicorn
 
 from . import logs
-from .settings import load_settings
+from .settings import Settings, load_settings
 
 SHUTDOWN_SECONDS = 3
 BACKLOG = 2048
@@ -21,10 +21,10 @@ BACKLOG = 2048
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT; what is in flight is answered first."""
-    settings = load_settings()
+    settings = load_settings(Settings)
     logs.configure(settings.log_level)
     # Before anything imports prometheus_client: it looks for the folder once.
-    folder = Path(tempfile.mkdtemp(prefix="ratelimiter-metrics-"))
+    folder = _empty_folder()
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     # uvicorn stops in good order and then raises the signal again, which by default would end this
     # process before the folder is removed.
@@ -47,6 +47,18 @@ def main() -> None:
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _empty_folder() -> Path:
+    """Where the workers keep their metrics: the folder that is named, wiped, else a new one."""
+    named = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not named:
+        return Path(tempfile.mkdtemp(prefix="ratelimiter-metrics-"))
+    folder = Path(named)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.db"):
+        file.unlink()
+    return folder
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The only reader of the environment."""
 
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -9,39 +9,19 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from .database import libpq_url
 
 
-class Settings(BaseSettings):
-    """What the environment may say; secrets and addresses have no default."""
+class DrainSettings(BaseSettings):
+    """What a drain that runs by itself reads; secrets and addresses have no default."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
     api_database_url: SecretStr = Field(description="PostgreSQL, as the API's role.")
     redis_url: SecretStr = Field(description="Redis: redis://[:password@]host:port/0.")
-    admin_api_token: SecretStr = Field(
-        min_length=16, description="The bearer token of the management API; at least 16 characters."
-    )
-
-    api_host: str = Field("127.0.0.1", description="The address to listen on.")
-    api_port: Annotated[int, Field(ge=1, le=65535)] = 8000
-    web_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Worker processes.")
-    forwarded_allow_ips: str = Field(
-        "127.0.0.1", description="Proxies whose X-Forwarded-For is believed, separated by commas."
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-
-    key_environment: Annotated[str, Field(pattern=r"^[a-z]{1,10}$")] = Field(
-        "live", description="The word in the middle of the keys issued here."
-    )
-    decision_timeout_seconds: Annotated[float, Field(gt=0, le=10)] = Field(
-        0.25, description="How long a decision may wait for Redis, counted from the request's arrival."
-    )
     redis_shards: Annotated[int, Field(ge=1, le=1024)] = Field(
         1, description="Shards of buckets and streams; all keys of a shard share a hash tag."
     )
     request_log_retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
-    request_log_drain: bool = Field(
-        default=True, description="Whether the workers copy the log; off where a drain runs by itself."
-    )
-
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    api_host: str = Field("127.0.0.1", description="The address to listen on.")
     drain_metrics_port: Annotated[int | None, Field(ge=1, le=65535)] = Field(
         None, description="Where a drain that runs by itself serves its metrics; unset: nowhere."
     )
@@ -65,10 +45,35 @@ class Settings(BaseSettings):
         return url
 
 
-def load_settings() -> Settings:
-    """The settings; a wrong or missing one ends the process with one line that names it."""
+class Settings(DrainSettings):
+    """What the API reads."""
+
+    admin_api_token: SecretStr = Field(
+        min_length=16, description="The bearer token of the management API; at least 16 characters."
+    )
+    api_port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    web_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Worker processes.")
+    forwarded_allow_ips: str = Field(
+        "127.0.0.1", description="Proxies whose X-Forwarded-For is believed, separated by commas."
+    )
+    key_environment: Annotated[str, Field(pattern=r"^[a-z]{1,10}$")] = Field(
+        "live", description="The word in the middle of the keys issued here."
+    )
+    decision_timeout_seconds: Annotated[float, Field(gt=0, le=10)] = Field(
+        0.25, description="How long a decision may wait for Redis, counted from the request's arrival."
+    )
+    request_log_drain: bool = Field(
+        default=True, description="Whether the workers copy the log; off where a drain runs by itself."
+    )
+
+
+S = TypeVar("S", bound=DrainSettings)
+
+
+def load_settings(kind: type[S]) -> S:
+    """The settings of a kind; a wrong or missing one ends the process with one line that names it."""
     try:
-        return Settings()
+        return kind()
     except ValidationError as exc:
         lines = []
         for error in exc.errors(include_url=False, include_input=False):

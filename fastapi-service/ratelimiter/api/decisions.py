@@ -132,7 +132,7 @@ def _parse(body: bytes) -> DecisionRequest:
     except ValidationError as exc:
         errors = exc.errors(include_url=False, include_context=False, include_input=False)
         if errors[0]["type"] == "json_invalid":
-            raise MalformedBody(f"The body is not JSON: {errors[0]['msg']}.") from exc
+            raise MalformedBody(errors[0]["msg"].replace("Invalid JSON", "The body is not JSON")) from exc
         fields = field_errors(errors)
         detail = "; ".join(f"{error['field']}: {error['message']}" for error in fields)
         raise InvalidInput(detail, errors=fields) from exc

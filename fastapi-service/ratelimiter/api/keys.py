@@ -113,6 +113,7 @@ def _fields(key: APIKey) -> dict[str, Any]:
         "owner_email": key.owner_email,
         "requests_per_hour": policy.requests_per_hour,
         "burst": policy.capacity,
+        "overrides": {"requests_per_hour": key.requests_per_hour, "burst": key.burst},
         "is_active": key.is_active,
         "created_at": key.created_at,
         "updated_at": key.updated_at,

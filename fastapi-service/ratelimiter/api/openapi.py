@@ -54,7 +54,12 @@ _RETRY_SOON: Final[dict[str, Json]] = {
     "Retry-After": {"description": "Seconds after which to try again.", "schema": _INTEGER}
 }
 
-_MORE_HEADERS: Final = {HTTPStatus.SERVICE_UNAVAILABLE.value: _RETRY_SOON}
+_MORE_HEADERS: Final[dict[int, dict[str, Json]]] = {
+    HTTPStatus.SERVICE_UNAVAILABLE: _RETRY_SOON,
+    HTTPStatus.UNAUTHORIZED: {
+        "WWW-Authenticate": {"description": "Which credential is asked for.", "schema": {"type": "string"}}
+    },
+}
 
 
 def install(app: FastAPI) -> None:
@@ -86,13 +91,13 @@ def _document(app: FastAPI) -> Json:
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
     for path, operations in document["paths"].items():
-        for operation in operations.values():
-            _complete(path, operation)
+        for method, operation in operations.items():
+            _complete(path, method, operation)
     document["paths"] = _data_plane() | document["paths"]
     return document
 
 
-def _complete(path: str, operation: Json) -> None:
+def _complete(path: str, method: str, operation: Json) -> None:
     """Add to one of FastAPI's operations what its own machinery does not know of."""
     responses = operation["responses"]
     statuses = {500}
@@ -103,7 +108,9 @@ def _complete(path: str, operation: Json) -> None:
     if path.startswith("/api/usage"):
         statuses |= {403}
     if "{key_id}" in path:
-        statuses |= {404, 409}
+        statuses |= {404}
+        if method == "patch" or path.endswith("/rotate"):
+            statuses |= {409}
     if "422" in responses:
         statuses |= {422}
     for status in sorted(statuses):

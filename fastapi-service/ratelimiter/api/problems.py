@@ -6,6 +6,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from ratelimiter.errors import ApiError, InvalidInput, MalformedBody, MethodNotAllowed, NotFound, Unavailable
 
@@ -33,7 +34,7 @@ def register(app: FastAPI) -> None:
     async def http_error(request: Request, exc: HTTPException) -> JSONResponse:
         if exc.status_code == MethodNotAllowed.status:
             detail = f"{request.url.path} does not answer {request.method}."
-            return _answer(MethodNotAllowed(detail, dict(exc.headers or {})))
+            return _answer(MethodNotAllowed(detail, {"Allow": ", ".join(_methods(request))}))
         if exc.status_code == NotFound.status:
             return _answer(NotFound(f"There is nothing at {request.url.path}."))
         return _answer(MalformedBody(str(exc.detail)))
@@ -49,6 +50,17 @@ def register(app: FastAPI) -> None:
     async def unforeseen(_: Request, exc: Exception) -> JSONResponse:
         del exc  # logged by the edge
         return _answer(ApiError("Something failed here; the request id finds it in the log."))
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path does answer; Starlette itself names the methods of the first route alone."""
+    methods = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+    routes = request.app.routes
+    return sorted(
+        method
+        for method in methods
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    )
 
 
 def _answer(error: ApiError) -> JSONResponse:

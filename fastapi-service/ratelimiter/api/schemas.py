@@ -103,16 +103,24 @@ class KeyRotation(_Body):
     )
 
 
+class Overrides(BaseModel):
+    """The limits that are the key's own; ``null``: its tier's holds."""
+
+    requests_per_hour: int | None
+    burst: int | None
+
+
 class KeyAnswer(BaseModel):
-    """A key, without its secret. Limits are those in force."""
+    """A key, without its secret."""
 
     id: int
     name: str
     hint: str = Field(description="What of the key may be shown.")
     tier: str
     owner_email: str
-    requests_per_hour: int
-    burst: int
+    requests_per_hour: int = Field(description="The rate in force: the key's own, else its tier's.")
+    burst: int = Field(description="The burst in force: the key's own, else its tier's, else the rate.")
+    overrides: Overrides
     is_active: bool
     created_at: datetime
     updated_at: datetime

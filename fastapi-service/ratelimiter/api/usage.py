@@ -44,7 +44,10 @@ def make_router(engine: Engine, directory: KeyDirectory) -> APIRouter:
             message = f"must be before end, by {MAX_RANGE.days} days at most"
             raise InvalidInput(f"start: {message}", errors=[{"field": "start", "message": message}])
         first_hour = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-        rows = await run_in_threadpool(usage.hourly, engine, key.id, first_hour, until, MAX_ROWS)
+        rows = await run_in_threadpool(usage.hourly, engine, key.id, first_hour, until, MAX_ROWS + 1)
+        if len(rows) > MAX_ROWS:
+            message = f"the range holds over {MAX_ROWS} rows; ask for a shorter one"
+            raise InvalidInput(f"start: {message}", errors=[{"field": "start", "message": message}])
         items = [UsageHour.model_validate(row, from_attributes=True) for row in rows]
         return UsageAnswer(start=first_hour, end=until, items=items)
 

@@ -6,7 +6,7 @@ Every change and its ``AuditEvent`` are one transaction; the trigger announces i
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Engine, insert, select
 from sqlalchemy.orm import Session, joinedload
@@ -17,6 +17,9 @@ from ratelimiter.models import APIKey, AuditEvent, Tier
 
 from . import credentials
 from .store import KeyStore
+
+FIELDS: Final = ("name", "owner_email", "tier", "requests_per_hour", "burst", "is_active", "expires_at")
+"""What is said of a key; the rest follows from what is done with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class KeyManager:
             key = APIKey(**{**fields, "tier": _tier(session, fields["tier"])})
             _check(key, fields)
             secret = self._store_new(session, key, self._environment)
-            _audit(session, "created", key.id, {"name": key.name, "tier": key.tier.name}, origin)
+            _audit(session, "created", key.id, _values(key) | {"hint": key.hint}, origin)
             session.commit()
             return self._load(session, key.id), secret
 
@@ -69,16 +72,14 @@ class KeyManager:
             key = self._load(session, key_id, lock=True)
             if key.revoked_at is not None:
                 raise Conflict("The key is revoked, which is final.")
-            changed = {}
+            before = _values(key)
             for name, value in fields.items():
-                new = _tier(session, value) if name == "tier" else value
-                old = getattr(key, name)
-                if new != old:
-                    setattr(key, name, new)
-                    changed[name] = [_plain(old), _plain(new)]
+                setattr(key, name, _tier(session, value) if name == "tier" else value)
+            after = _values(key)
+            changed = {name: [before[name], after[name]] for name in before if before[name] != after[name]}
             if changed:
                 _check(key, changed)
-                _audit(session, "updated", key_id, changed, origin)
+                _audit(session, _action(changed), key_id, {"changed": changed}, origin)
             session.commit()
             return self._load(session, key_id)
 
@@ -88,7 +89,7 @@ class KeyManager:
             key = self._load(session, key_id, lock=True)
             if key.revoked_at is None:
                 key.revoked_at = datetime.now(UTC)
-                _audit(session, "revoked", key_id, {}, origin)
+                _audit(session, "revoked", key_id, {"hint": key.hint}, origin)
             session.commit()
 
     def rotate(self, key_id: int, grace: timedelta, origin: Origin) -> tuple[APIKey, str]:
@@ -112,14 +113,13 @@ class KeyManager:
             )
             secret = self._store_new(session, new, old.hint.split("_")[1])
             old.expires_at = min(now + grace, old.expires_at or datetime.max.replace(tzinfo=UTC))
-            _audit(
-                session,
-                "created",
-                new.id,
-                {"name": new.name, "tier": new.tier.name, "replaces": old.id},
-                origin,
-            )
-            detail = {"replaced_by": new.id, "old_key_expires_at": old.expires_at.isoformat()}
+            chain = {"replaces": old.id, "replaces_hint": old.hint}
+            _audit(session, "created", new.id, _values(new) | {"hint": new.hint} | chain, origin)
+            detail = {
+                "replaced_by": new.id,
+                "grace_seconds": int(grace.total_seconds()),
+                "expires_at": _plain(old.expires_at),
+            }
             _audit(session, "rotated", key_id, detail, origin)
             session.commit()
             return self._load(session, new.id), secret
@@ -196,7 +196,19 @@ def _audit(session: Session, action: str, key_id: int, detail: Mapping[str, Any]
     )
 
 
+def _values(key: APIKey) -> dict[str, Any]:
+    """What the audit holds of a key; the admin service writes the same (a contract test compares)."""
+    return {name: _plain(getattr(key, name)) for name in FIELDS}
+
+
+def _action(changed: Mapping[str, list[Any]]) -> str:
+    """What a change is called in the audit: to pause or activate, and nothing else, has its own word."""
+    if set(changed) != {"is_active"}:
+        return "updated"
+    return "activated" if changed["is_active"][1] else "paused"
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Tier):
         return value.name
-    return value.isoformat() if isinstance(value, datetime) else value
+    return value.isoformat(timespec="seconds") if isinstance(value, datetime) else value

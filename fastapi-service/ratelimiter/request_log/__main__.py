@@ -6,14 +6,14 @@ import threading
 from prometheus_client import start_http_server
 
 from ratelimiter import logs
-from ratelimiter.settings import load_settings
+from ratelimiter.settings import DrainSettings, load_settings
 
 from .drain import make_drain
 
 
 def main() -> None:
     """Drain every shard until SIGTERM or SIGINT."""
-    settings = load_settings()
+    settings = load_settings(DrainSettings)
     logs.configure(settings.log_level)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

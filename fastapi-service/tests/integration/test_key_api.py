@@ -125,8 +125,9 @@ async def test_change_sets_what_is_sent_and_is_audited(client, issue, management
         "SELECT actor, action, detail, host(client_ip) FROM audit_event ORDER BY id DESC LIMIT 1"
     )
     assert (actor, action, client_ip) == ("api:token", "updated", "203.0.113.9")
-    assert detail["tier"] == ["free", "pro"]
-    assert detail["burst"] == [7, None]
+    assert detail["changed"]["tier"] == ["free", "pro"]
+    assert detail["changed"]["burst"] == [7, None]
+    assert changed["overrides"] == {"requests_per_hour": None, "burst": None}
 
 
 @pytest.mark.parametrize(
@@ -233,6 +234,21 @@ async def test_a_management_body_over_the_limit_is_refused(client, management):
     assert answer.status_code == 413
     assert answer.json()["type"] == "urn:ratelimiter:problem:body-too-large"
     assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/api/keys/1", "DELETE, GET, PATCH"),
+        ("PUT", "/api/keys", "GET, POST"),
+        ("POST", "/health", "GET"),
+    ],
+)
+async def test_another_method_is_answered_with_those_there_are(client, method, path, allowed):
+    answer = await client.request(method, path)
+    assert answer.status_code == 405
+    assert answer.json()["type"] == "urn:ratelimiter:problem:method-not-allowed"
+    assert answer.headers["allow"] == allowed
 
 
 async def test_nothing_lives_elsewhere(client):

@@ -53,3 +53,18 @@ async def test_usage_needs_a_key_that_may_be_used(client, issue, management):
     issued = await issue()
     await client.patch(f"/api/keys/{issued['id']}", json={"is_active": False}, headers=management)
     assert (await client.get("/api/usage", headers={"X-API-Key": issued["key"]})).status_code == 403
+
+
+async def test_a_range_that_holds_too_much_is_refused_rather_than_cut(client, issue, database):
+    key = await issue()
+    database.sql(
+        "INSERT INTO usage_hourly (api_key_id, hour, endpoint, allowed)"
+        " SELECT %s, date_trunc('hour', now()), '/e' || n, 1 FROM generate_series(1, 10001) AS n",
+        key["id"],
+    )
+    answer = await client.get("/api/usage", headers={"X-API-Key": key["key"]})
+    assert answer.status_code == 422
+    assert "over 10000 rows" in answer.json()["detail"]
+    database.sql("DELETE FROM usage_hourly WHERE endpoint = '/e1'")
+    answer = await client.get("/api/usage", headers={"X-API-Key": key["key"]})
+    assert len(answer.json()["items"]) == 10_000

@@ -1,6 +1,6 @@
 import pytest
 
-from ratelimiter.settings import Settings, load_settings
+from ratelimiter.settings import DrainSettings, Settings, load_settings
 
 COMPLETE = {
     "API_DATABASE_URL": "postgresql://api:secret-of-postgres@localhost/db",
@@ -19,7 +19,7 @@ def environment(monkeypatch):
 
 def refusal(capsys=None):
     with pytest.raises(SystemExit) as stopped:
-        load_settings()
+        load_settings(Settings)
     return str(stopped.value)
 
 
@@ -50,6 +50,11 @@ def test_a_wrong_value_stops_with_its_name_and_without_the_value(monkeypatch, na
     assert value not in message or len(value) < 6
 
 
+def test_a_drain_by_itself_needs_no_token(monkeypatch):
+    monkeypatch.delenv("ADMIN_API_TOKEN")
+    assert load_settings(DrainSettings).request_log_retention_days == 30
+
+
 def test_no_secret_can_be_printed():
-    printed = repr(load_settings()) + str(load_settings().model_dump())
+    printed = repr(load_settings(Settings)) + str(load_settings(Settings).model_dump())
     assert "secret-" not in printed
