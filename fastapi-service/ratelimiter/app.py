@@ -19,15 +19,15 @@ from .api import decisions, docs, health, keys, openapi, problems, usage
 from .api.edge import Edge
 from .database import make_engine
 from .health import Probes
-from .keys.directory import KeyDirectory
+from .keys.directory import LOOKUP_THREADS, REVALIDATION_THREADS, KeyDirectory
 from .keys.management import KeyManager
 from .keys.news import KeyNews
 from .keys.store import KeyStore
 from .limiter.token_bucket import TokenBucket
+from .request_log.bound import keep_bounded
 from .request_log.drain import make_drain
 from .settings import Settings, load_settings
 
-LOOKUP_THREADS: Final = 4
 PROBE_THREADS: Final = 2
 MANAGEMENT_CONNECTIONS: Final = 5
 
@@ -61,21 +61,22 @@ def create_app(settings: Settings | None = None) -> Application:
     database_url = settings.api_database_url.get_secret_value()
     redis_url = settings.redis_url.get_secret_value()
 
-    # A take is never retried: redis-py would, ten times, and debit each time.
+    # A take is never retried: redis-py would, ten times, and debit each time. Deadlines are the
+    # callers'; a socket_timeout would wrap each send in a wait_for, which can lose a cancellation.
     client = redis.asyncio.Redis.from_url(
-        redis_url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=2, protocol=2
+        redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=2, protocol=2
     )
-    lookups = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="key-lookup")
-    lookup_engine = make_engine(database_url, pool_size=LOOKUP_THREADS)
     engine = make_engine(database_url, pool_size=MANAGEMENT_CONNECTIONS)
-    directory = KeyDirectory(KeyStore(lookup_engine), KeyNews(database_url), lookups)
+    # Connections of their own, so that neither a flood nor a lock elsewhere can take them.
+    lookup_engine = make_engine(database_url, pool_size=LOOKUP_THREADS + REVALIDATION_THREADS)
+    probe_engine = make_engine(database_url, pool_size=PROBE_THREADS)
+    directory = KeyDirectory(KeyStore(lookup_engine), KeyNews(database_url))
     bucket = TokenBucket(
         client, shards=settings.redis_shards, timeout_seconds=settings.decision_timeout_seconds
     )
     manager = KeyManager(engine, environment=settings.key_environment)
-    # Threads of their own, so that a PostgreSQL that hangs cannot take those of the lookups.
     probing = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe")
-    probes = Probes(client, engine, probing, settings.redis_shards)
+    probes = Probes(client, probe_engine, probing, settings.redis_shards)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -87,6 +88,7 @@ def create_app(settings: Settings | None = None) -> Application:
                     redis_url, database_url, shard, settings.request_log_retention_days, stop_drains
                 )
                 drains.append(threading.Thread(target=drain.run, name=f"drain-{shard}", daemon=True))
+        bounding = asyncio.get_running_loop().create_task(keep_bounded(client, settings.redis_shards))
         await directory.start()
         for thread in drains:
             thread.start()
@@ -97,11 +99,11 @@ def create_app(settings: Settings | None = None) -> Application:
             await directory.stop()
             for thread in drains:
                 await asyncio.to_thread(thread.join, 2.0)
-            for executor in (lookups, probing):
-                executor.shutdown(wait=False, cancel_futures=True)
+            bounding.cancel()
+            probing.shutdown(wait=False, cancel_futures=True)
             await client.aclose()
-            engine.dispose()
-            lookup_engine.dispose()
+            for each in (engine, lookup_engine, probe_engine):
+                each.dispose()
 
     management = FastAPI(
         title="Rate limiter",

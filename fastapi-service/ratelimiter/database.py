@@ -13,7 +13,10 @@ _OPTIONS: Final[dict[str, Any]] = {
     "keepalives_idle": 2,
     "keepalives_interval": 1,
     "keepalives_count": 3,
-    "options": "-c timezone=UTC -c statement_timeout=60s -c lock_timeout=10s",
+    "client_encoding": "UTF8",
+    # The server, too, must find out soon that we are gone: it holds the drain's lock until then.
+    "options": "-c timezone=UTC -c statement_timeout=60s -c lock_timeout=10s"
+    " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
 }
 """libpq's parameters of every connection."""
 

@@ -63,6 +63,12 @@ class MethodNotAllowed(ApiError):
     status, slug, title = 405, "method-not-allowed", "Method not allowed"
 
 
+class BodyTooSlow(ApiError):
+    """The client takes too long to send its body."""
+
+    status, slug, title = 408, "body-too-slow", "The body takes too long"
+
+
 class Conflict(ApiError):
     """What was asked does not fit the present state."""
 

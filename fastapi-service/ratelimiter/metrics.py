@@ -21,7 +21,7 @@ HITS: Final = Counter(
 )
 ERRORS: Final = Counter(
     "rate_limit_errors_total",
-    "Requests to the data plane that ended without a decision, by the slug of their problem type.",
+    "Requests to the data plane answered with an error (not 429), by the slug of their problem type.",
     ["problem"],
 )
 DURATION: Final = Histogram(
@@ -32,7 +32,7 @@ DURATION: Final = Histogram(
 )
 KEY_LOOKUPS: Final = Counter(
     "key_directory_lookups_total",
-    "Keys looked up by where they were found: cached, unknown (cached as such), loaded.",
+    "Keys looked up in PostgreSQL: loaded, or unknown there.",
     ["found"],
 )
 KEY_NEWS: Final = Counter(

@@ -79,6 +79,11 @@ class APIKey(Base):
         UniqueConstraint("replaces_id", name="api_key_replaces_key"),
         CheckConstraint("octet_length(digest) = 32", name="api_key_digest_check"),
         CheckConstraint("NOT (name = '')", name="api_key_name_check"),
+        CheckConstraint(
+            "expires_at >= '2000-01-01 00:00:00+00'::timestamptz"
+            " AND expires_at < '9000-01-01 00:00:00+00'::timestamptz",
+            name="api_key_expires_at_check",
+        ),
         CheckConstraint("NOT (replaces_id = id AND replaces_id IS NOT NULL)", name="api_key_replaces_check"),
         *_rate_checks("api_key"),
         Index("api_key_tier_idx", "tier_id"),

@@ -1,12 +1,18 @@
 """The only reader of the environment."""
 
+import re
 import sys
 from typing import Annotated, Literal, TypeVar
 
+from psycopg2 import ProgrammingError
+from psycopg2.extensions import parse_dsn
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis.asyncio.connection import parse_url
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
-from .database import libpq_url
+from .database import libpq_url, sqlalchemy_url
 
 
 class DrainSettings(BaseSettings):
@@ -34,14 +40,21 @@ class DrainSettings(BaseSettings):
     @field_validator("api_database_url")
     @classmethod
     def _is_postgresql(cls, url: SecretStr) -> SecretStr:
-        libpq_url(url.get_secret_value())
+        try:
+            make_url(sqlalchemy_url(url.get_secret_value()))
+            parse_dsn(libpq_url(url.get_secret_value()))
+        except (ArgumentError, ProgrammingError, ValueError):
+            # Not their words: they quote the address, and so the password.
+            raise ValueError("expected postgresql://user:password@host:port/database") from None
         return url
 
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("expected an address that starts with redis://")
+        try:
+            parse_url(url.get_secret_value())
+        except ValueError:
+            raise ValueError("expected redis://:password@host:port/0") from None
         return url
 
 
@@ -51,6 +64,14 @@ class Settings(DrainSettings):
     admin_api_token: SecretStr = Field(
         min_length=16, description="The bearer token of the management API; at least 16 characters."
     )
+
+    @field_validator("admin_api_token")
+    @classmethod
+    def _fits_a_header(cls, token: SecretStr) -> SecretStr:
+        if not re.fullmatch(r"[!-~]+", token.get_secret_value()):
+            raise ValueError("expected visible ASCII characters only, as a header can carry")
+        return token
+
     api_port: Annotated[int, Field(ge=1, le=65535)] = 8000
     web_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Worker processes.")
     forwarded_allow_ips: str = Field(

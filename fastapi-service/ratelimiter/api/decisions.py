@@ -11,7 +11,14 @@ from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
 from ratelimiter import metrics
-from ratelimiter.errors import ApiError, InvalidInput, KeyRefused, MalformedBody, MethodNotAllowed
+from ratelimiter.errors import (
+    ApiError,
+    InvalidInput,
+    KeyRefused,
+    LimiterUnavailable,
+    MalformedBody,
+    MethodNotAllowed,
+)
 from ratelimiter.keys.directory import KeyDirectory
 from ratelimiter.keys.record import KeyRecord
 from ratelimiter.limiter.decision import Decision
@@ -75,7 +82,10 @@ class DecisionApi:
         address = edge.client_ip(scope)
         refusal = key.refusal(time())
         if refusal is not None:
-            await self._bucket.refuse(key.subject, record.encode(key.id, 1, address, REQUEST_PATH))
+            try:
+                await self._bucket.refuse(key.subject, record.encode(key.id, 1, address, REQUEST_PATH))
+            except LimiterUnavailable:
+                metrics.LOG_DROPPED.inc()  # refusing needs no Redis; only the record of it does
             metrics.DECISIONS.labels(key.tier, "refused").inc()
             raise KeyRefused(refusal)
         asked = _parse(await edge.read_body(scope, receive))

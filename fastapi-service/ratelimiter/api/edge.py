@@ -3,6 +3,7 @@
 Request ids, the body limit, problem documents, one log line a management call.
 """
 
+import asyncio
 import json
 import re
 import secrets
@@ -13,10 +14,11 @@ from typing import Any, Final
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ratelimiter import metrics
-from ratelimiter.errors import ApiError, BodyTooLarge
+from ratelimiter import addresses, metrics
+from ratelimiter.errors import ApiError, BodyTooLarge, BodyTooSlow
 
 MAX_BODY_BYTES: Final = 4096
+MAX_BODY_SECONDS: Final = 5
 PROBLEM_JSON: Final = b"application/problem+json"
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -45,7 +47,7 @@ def request_id(scope: Scope) -> str:
 def client_ip(scope: Scope) -> str | None:
     """The client's address as the server saw it, or a trusted proxy told it."""
     client = scope.get("client")
-    return client[0] if client else None
+    return addresses.clean(client[0]) if client else None
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:
@@ -53,12 +55,25 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
 
     Raises:
         BodyTooLarge: over ``MAX_BODY_BYTES``; what is beyond has not been read.
+        BodyTooSlow: not complete within ``MAX_BODY_SECONDS``.
         ConnectionResetError: the client went away before it was complete.
 
     """
     announced = header(scope, b"content-length")
+    if announced in {None, b"0"} and header(scope, b"transfer-encoding") is None:
+        return b""
     if announced is not None and announced.isdigit() and int(announced) > MAX_BODY_BYTES:
         raise _too_large()
+    try:
+        async with asyncio.timeout(MAX_BODY_SECONDS):
+            return await _read_all(receive)
+    except TimeoutError as exc:
+        raise BodyTooSlow(
+            f"The body must be here within {MAX_BODY_SECONDS} s.", {"Connection": "close"}
+        ) from exc
+
+
+async def _read_all(receive: Receive) -> bytes:
     body = b""
     while True:
         message = await receive()

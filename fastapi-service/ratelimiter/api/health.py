@@ -58,7 +58,7 @@ def make_router(probes: Probes) -> APIRouter:
         registry.register(_Gauges(redis, postgres, backlog, active))
         directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         if directory:
-            MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
+            MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]  # not typed there
             registry.register(_Processes(Path(directory)))
         else:
             registry.register(REGISTRY)

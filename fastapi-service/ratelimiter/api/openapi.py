@@ -17,6 +17,7 @@ _PROBLEMS: Final = {
     401: "No key or token, or one that was not issued here.",
     403: "The key is revoked, paused or expired.",
     404: "Nothing lives there.",
+    408: "The body takes over 5 s.",
     409: "What was asked does not fit the present state.",
     413: "The body is over 4 KiB.",
     422: "A field is wrong; `errors` names it.",
@@ -70,7 +71,7 @@ def install(app: FastAPI) -> None:
             app.openapi_schema = _document(app)
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]
+    app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents
 
 
 def _document(app: FastAPI) -> Json:
@@ -104,7 +105,7 @@ def _complete(path: str, method: str, operation: Json) -> None:
     if path.startswith("/api/"):
         statuses |= {401, 503}
     if "requestBody" in operation:
-        statuses |= {400, 413}
+        statuses |= {400, 408, 413}
     if path.startswith("/api/usage"):
         statuses |= {403}
     if "{key_id}" in path:
@@ -134,7 +135,7 @@ def _data_plane() -> Json:
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/DecisionAnswer"}}},
     }
     always = {str(status): _problem(status, _MORE_HEADERS.get(status, {})) for status in (401, 403, 500, 503)}
-    spending = {str(status): _problem(status, {}) for status in (400, 413, 422)}
+    spending = {str(status): _problem(status, {}) for status in (400, 408, 413, 422)}
     denial = _problem(429, _RATE_LIMIT_HEADERS | _RETRY_AFTER)
     common = {"tags": ["data plane"], "security": [{"ApiKey": []}]}
     return {

@@ -1,7 +1,7 @@
 """The bodies of the API, as OpenAPI shows them and as they are checked."""
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,27 @@ from pydantic import (
 
 from ratelimiter.bounds import MAX_BURST, MAX_REQUESTS_PER_HOUR
 from ratelimiter.request_log.record import ENDPOINT_MAX_LENGTH
+
+FIRST_YEAR: Final = 2000
+LAST_YEAR: Final = 8999
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """The moment in UTC, if it lies where every part of the platform can hold it."""
+    try:
+        utc = moment.astimezone(UTC)
+    except OverflowError:
+        raise _no_moment() from None
+    if not FIRST_YEAR <= utc.year <= LAST_YEAR:
+        raise _no_moment()
+    return utc
+
+
+def _no_moment() -> ValueError:
+    return ValueError(f"must lie in the years {FIRST_YEAR} to {LAST_YEAR}")
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 def _email_or_nothing(text: str) -> str:
@@ -69,7 +90,7 @@ class KeyCreate(_Body):
     owner_email: Email = ""
     requests_per_hour: Rate | None = Field(None, description="Overrides the tier's rate.")
     burst: Burst | None = Field(None, description="Overrides the tier's burst.")
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 _UNSET: Any = None
@@ -92,7 +113,7 @@ class KeyChange(_Body):
     is_active: Annotated[bool, Field(strict=True)] = _UNSET
     requests_per_hour: Rate | None = _UNSET
     burst: Burst | None = _UNSET
-    expires_at: AwareDatetime | None = _UNSET
+    expires_at: Moment | None = _UNSET
 
 
 class KeyRotation(_Body):

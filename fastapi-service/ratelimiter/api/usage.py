@@ -6,7 +6,6 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Security
 from fastapi.security import APIKeyHeader
-from pydantic import AwareDatetime
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
@@ -15,7 +14,7 @@ from ratelimiter.errors import InvalidInput, KeyRefused
 from ratelimiter.keys.directory import KeyDirectory
 
 from .authentication import authenticate
-from .schemas import UsageAnswer, UsageHour
+from .schemas import Moment, UsageAnswer, UsageHour
 
 MAX_RANGE: Final = timedelta(days=92)
 MAX_ROWS: Final = 10_000
@@ -30,8 +29,8 @@ def make_router(engine: Engine, directory: KeyDirectory) -> APIRouter:
     @router.get("")
     async def own_usage(
         presented: Annotated[str | None, Security(_api_key)],
-        start: Annotated[AwareDatetime | None, Query(description="Default: a day before the end.")] = None,
-        end: Annotated[AwareDatetime | None, Query(description="Default: now.")] = None,
+        start: Annotated[Moment | None, Query(description="Default: a day before the end.")] = None,
+        end: Annotated[Moment | None, Query(description="Default: now.")] = None,
     ) -> UsageAnswer:
         """The caller's own usage by hour and endpoint; records appear a moment after the request."""
         key = await authenticate(directory, presented)
@@ -43,7 +42,7 @@ def make_router(engine: Engine, directory: KeyDirectory) -> APIRouter:
         if not timedelta(0) < until - since <= MAX_RANGE:
             message = f"must be before end, by {MAX_RANGE.days} days at most"
             raise InvalidInput(f"start: {message}", errors=[{"field": "start", "message": message}])
-        first_hour = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        first_hour = since.replace(minute=0, second=0, microsecond=0)
         rows = await run_in_threadpool(usage.hourly, engine, key.id, first_hour, until, MAX_ROWS + 1)
         if len(rows) > MAX_ROWS:
             message = f"the range holds over {MAX_ROWS} rows; ask for a shorter one"

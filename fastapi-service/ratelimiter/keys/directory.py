@@ -1,7 +1,8 @@
 """The records of the keys in use, kept fresh in this process."""
 
 import asyncio
-from concurrent.futures import Executor
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Final, TypeVar
 
@@ -21,9 +22,16 @@ MAX_KEYS: Final = 200_000
 """Records kept at most (some 60 MB); the one cached first gives way."""
 MAX_UNKNOWN: Final = 10_000
 """Digests remembered as unknown at most."""
-MISSED_HEARTBEAT_SECONDS: Final = 2.5
-REVALIDATION_SECONDS: Final = 1.0
-"""How often all cached keys are read again while no news can come."""
+LOOKUP_THREADS: Final = 4
+MAX_LOOKUPS: Final = 256
+"""Lookups under way or waiting at most; beyond, an unknown key is answered 503 at once."""
+MISSED_HEARTBEAT_SECONDS: Final = 1.5
+WATCH_SECONDS: Final = 0.5
+"""How often the heartbeat is looked at, and a revalidation that failed is tried again."""
+REVALIDATION_THREADS: Final = 2
+REVALIDATION_TIMEOUT_SECONDS: Final = 5.0
+REVALIDATION_CHUNK: Final = 2000
+"""Keys read again in one query: bounds how long the event loop is held."""
 MAX_READS: Final = 3
 """A lookup is read again when news came meanwhile, so many times; then it is answered, not cached."""
 
@@ -34,23 +42,22 @@ log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 
 
 class KeyDirectory:
-    """From a presented key to its record; lives in one event loop.
+    """From a presented key to its record; lives in one event loop."""
 
-    ``executor`` runs the store's blocking reads and bounds how many run at once.
-    """
-
-    def __init__(self, store: KeyStore, news: KeyNews, executor: Executor) -> None:
+    def __init__(self, store: KeyStore, news: KeyNews) -> None:
         self._store = store
         self._news = news
-        self._executor = executor
+        # Apart, so that lookups of keys that nobody was given cannot hold up what keeps the others fresh.
+        self._lookup_threads = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="key-lookup")
+        self._revalidation_threads = ThreadPoolExecutor(REVALIDATION_THREADS, thread_name_prefix="key-check")
         self._keys: dict[bytes, KeyRecord] = {}
         self._digests: dict[int, bytes] = {}
         self._unknown: dict[bytes, None] = {}
         self._lookups: dict[bytes, asyncio.Task[KeyRecord | None]] = {}
         self._edition = 0
         """Counts the news: what was read before the last of them is not cached."""
-        self._overall_edition = 0
-        """Counts those of them that concern all keys."""
+        self._is_owed = False
+        """Whether a revalidation is owed: set by news, cleared when one begins, set again if it fails."""
         self._watch_task: asyncio.Task[None] | None = None
         self._revalidation: asyncio.Task[None] | None = None
 
@@ -58,7 +65,7 @@ class KeyDirectory:
         """Listen for news and watch that they can come."""
         loop = asyncio.get_running_loop()
         self._news.start(
-            on_key=lambda key_id: loop.call_soon_threadsafe(self._forget, key_id),
+            on_keys=lambda ids: loop.call_soon_threadsafe(self._forget, ids),
             on_all=lambda: loop.call_soon_threadsafe(self._revalidate_soon),
         )
         self._watch_task = loop.create_task(self._watch())
@@ -69,6 +76,8 @@ class KeyDirectory:
             if task is not None:
                 task.cancel()
         await asyncio.to_thread(self._news.stop)
+        for threads in (self._lookup_threads, self._revalidation_threads):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def get(self, key: str) -> KeyRecord | None:
         """The record of a presented key; ``None`` if it is malformed or was given to nobody.
@@ -87,22 +96,22 @@ class KeyDirectory:
             return None
         lookup = self._lookups.get(digest)
         if lookup is None:
+            if len(self._lookups) >= MAX_LOOKUPS:
+                raise _unavailable()
             lookup = self._lookups[digest] = asyncio.get_running_loop().create_task(self._look_up(digest))
-            lookup.add_done_callback(lambda _: self._lookups.pop(digest, None))
+            lookup.add_done_callback(lambda done: self._end_lookup(digest, done))
         try:
             # Shielded: the lookup belongs to all who wait for it.
             async with asyncio.timeout(LOOKUP_TIMEOUT_SECONDS):
                 return await asyncio.shield(lookup)
         except (SQLAlchemyError, TimeoutError) as exc:
-            raise KeysUnavailable(
-                "The key cannot be looked up now; try again.", {"Retry-After": "2"}
-            ) from exc
+            raise _unavailable() from exc
 
     async def _look_up(self, digest: bytes) -> KeyRecord | None:
         loop = asyncio.get_running_loop()
         for _ in range(MAX_READS):
             edition = self._edition
-            record = await loop.run_in_executor(self._executor, self._store.find, digest)
+            record = await loop.run_in_executor(self._lookup_threads, self._store.find, digest)
             if edition == self._edition:
                 if record is None:
                     _put(self._unknown, digest, None, MAX_UNKNOWN)
@@ -112,42 +121,53 @@ class KeyDirectory:
         metrics.KEY_LOOKUPS.labels("loaded" if record else "unknown").inc()
         return record
 
+    def _end_lookup(self, digest: bytes, lookup: "asyncio.Task[KeyRecord | None]") -> None:
+        self._lookups.pop(digest, None)
+        if not lookup.cancelled():
+            lookup.exception()  # whoever still waited has it; nobody need be told that nobody did
+
     def _cache(self, record: KeyRecord) -> None:
         dropped = _put(self._keys, record.digest, record, MAX_KEYS)
         self._digests[record.id] = record.digest
         if dropped is not None:
             self._digests.pop(dropped.id, None)
 
-    def _forget(self, key_id: int) -> None:
-        """A key was edited, or is new: then it may be one that was asked for before it was made."""
+    def _forget(self, ids: Iterable[int]) -> None:
+        """Keys were edited, or are new: then one may have been asked for before it was made."""
         self._edition += 1
-        digest = self._digests.pop(key_id, None)
-        if digest is None:
-            self._unknown.clear()
-        else:
-            self._keys.pop(digest, None)
+        for key_id in ids:
+            digest = self._digests.pop(key_id, None)
+            if digest is None:
+                self._unknown.clear()
+            else:
+                self._keys.pop(digest, None)
 
     def _revalidate_soon(self) -> None:
         """A tier was edited, or news may have been missed."""
         self._edition += 1
-        self._overall_edition += 1
         self._unknown.clear()
+        self._is_owed = True
         if self._revalidation is None or self._revalidation.done():
             self._revalidation = asyncio.get_running_loop().create_task(self._revalidate())
 
     async def _revalidate(self) -> None:
-        """Read all cached keys again, in one query; they go on serving meanwhile."""
-        loop = asyncio.get_running_loop()
-        edition = -1
-        while edition != self._overall_edition:
-            edition = self._overall_edition
-            before = dict(self._keys)
-            ids = [record.id for record in before.values()]
+        """Read all cached keys again; they go on serving meanwhile."""
+        while self._is_owed:
+            self._is_owed = False
             try:
-                records = await loop.run_in_executor(self._executor, self._store.find_all, ids)
-            except SQLAlchemyError as exc:
+                await self._read_again(list(self._keys.values()))
+            except Exception as exc:  # noqa: BLE001  # whatever it was, the watch tries again
+                self._is_owed = True
                 log.warning("keys_not_revalidated", error=str(exc.__cause__ or exc).strip())
-                return  # tried again by the watch, or when the connection is back
+                return
+
+    async def _read_again(self, cached: list[KeyRecord]) -> None:
+        loop = asyncio.get_running_loop()
+        for start in range(0, len(cached), REVALIDATION_CHUNK):
+            before = {record.digest: record for record in cached[start : start + REVALIDATION_CHUNK]}
+            ids = [record.id for record in before.values()]
+            async with asyncio.timeout(REVALIDATION_TIMEOUT_SECONDS):
+                records = await loop.run_in_executor(self._revalidation_threads, self._store.find_all, ids)
             for record in records:
                 # A key that was edited while this was read has been dropped or read anew: leave it.
                 if self._keys.get(record.digest) is before[record.digest]:
@@ -155,10 +175,16 @@ class KeyDirectory:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(REVALIDATION_SECONDS)
+            await asyncio.sleep(WATCH_SECONDS)
             if monotonic() - self._news.last_heard > MISSED_HEARTBEAT_SECONDS:
                 metrics.KEY_NEWS.labels("heartbeat_missed").inc()
                 self._revalidate_soon()
+            elif self._is_owed:
+                self._revalidate_soon()
+
+
+def _unavailable() -> KeysUnavailable:
+    return KeysUnavailable("The key cannot be looked up now; try again.", {"Retry-After": "2"})
 
 
 def _put(cache: dict[K, V], key: K, value: V, limit: int) -> V | None:

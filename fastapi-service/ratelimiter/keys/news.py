@@ -31,13 +31,15 @@ class KeyNews:
         self._thread: threading.Thread | None = None
         self.last_heard = monotonic()
 
-    def start(self, *, on_key: Callable[[int], object], on_all: Callable[[], object]) -> None:
-        """Begin; ``on_key`` is called with the id of each edited key.
+    def start(self, *, on_keys: Callable[[list[int]], object], on_all: Callable[[], object]) -> None:
+        """Begin; ``on_keys`` is called with the ids of edited keys.
 
         ``on_all`` is called when any key may have changed: after an edit of a tier, and whenever
         the connection has been made, since news may have been missed before.
         """
-        self._thread = threading.Thread(target=self._run, args=(on_key, on_all), name="key-news", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(on_keys, on_all), name="key-news", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -46,43 +48,46 @@ class KeyNews:
         if self._thread is not None:
             self._thread.join(2 * HEARTBEAT_SECONDS)
 
-    def _run(self, on_key: Callable[[int], object], on_all: Callable[[], object]) -> None:
+    def _run(self, on_keys: Callable[[list[int]], object], on_all: Callable[[], object]) -> None:
         while not self._stopping.is_set():
             try:
-                self._listen(on_key, on_all)
-            except (psycopg2.Error, OSError) as exc:
+                self._listen(on_keys, on_all)
+            except Exception as exc:  # noqa: BLE001  # whatever it was, without news keys grow stale
                 metrics.KEY_NEWS.labels("disconnected").inc()
                 log.warning("key_news_interrupted", error=str(exc).strip())
                 self._stopping.wait(RETRY_SECONDS)
 
-    def _listen(self, on_key: Callable[[int], object], on_all: Callable[[], object]) -> None:
+    def _listen(self, on_keys: Callable[[list[int]], object], on_all: Callable[[], object]) -> None:
         connection = connect(self._database_url, "ratelimiter-key-news")
         try:
             connection.autocommit = True
             with connection.cursor() as db:
                 db.execute(f"LISTEN {CHANNEL}")
                 on_all()
+                poll = select.poll()  # unlike select(), it takes descriptors over 1024
+                poll.register(connection, select.POLLIN)
                 while not self._stopping.is_set():
-                    select.select([connection], [], [], HEARTBEAT_SECONDS)
+                    poll.poll(HEARTBEAT_SECONDS * 1000)
                     # One query answers both questions: is it alive, and what is there to hear?
                     db.execute("SELECT 1")
                     self.last_heard = monotonic()
-                    self._deliver(connection.notifies, on_key, on_all)
+                    self._deliver(connection.notifies, on_keys, on_all)
         finally:
             connection.close()
 
     def _deliver(
         self,
         notifies: "list[psycopg2.extensions.Notify]",
-        on_key: Callable[[int], object],
+        on_keys: Callable[[list[int]], object],
         on_all: Callable[[], object],
     ) -> None:
-        while notifies:
-            payload = notifies.pop(0).payload
-            if payload.isdecimal():
-                metrics.KEY_NEWS.labels("key").inc()
-                on_key(int(payload))
-            else:
-                # 'all', or something newer than this version: reading everything is never wrong.
-                metrics.KEY_NEWS.labels("all").inc()
-                on_all()
+        payloads = [notify.payload for notify in notifies]
+        notifies.clear()
+        ids = [int(payload) for payload in payloads if payload.isdecimal()]
+        if ids:
+            metrics.KEY_NEWS.labels("key").inc(len(ids))
+            on_keys(ids)
+        if len(ids) < len(payloads):
+            # 'all', or something newer than this version: reading everything is never wrong.
+            metrics.KEY_NEWS.labels("all").inc()
+            on_all()

@@ -54,8 +54,8 @@ def _with_subject(condition: ColumnElement[bool]) -> Select[Any]:
             func.coalesce(APIKey.requests_per_hour, Tier.requests_per_hour).label("requests_per_hour"),
             func.coalesce(APIKey.burst, Tier.burst).label("burst"),
             APIKey.is_active,
-            APIKey.revoked_at,
-            APIKey.expires_at,
+            APIKey.revoked_at.is_not(None).label("is_revoked"),
+            func.extract("epoch", APIKey.expires_at).label("expires_at"),
         )
         .join(chain, chain.c.key_id == APIKey.id)
         .join(Tier, Tier.id == APIKey.tier_id)
@@ -72,6 +72,6 @@ def _record(row: Row[Any]) -> KeyRecord:
         requests_per_hour=row.requests_per_hour,
         burst=row.burst,
         is_active=row.is_active,
-        is_revoked=row.revoked_at is not None,
-        expires_at=row.expires_at and row.expires_at.timestamp(),
+        is_revoked=row.is_revoked,
+        expires_at=None if row.expires_at is None else float(row.expires_at),
     )

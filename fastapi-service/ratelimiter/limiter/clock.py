@@ -28,5 +28,5 @@ class ServerClock:
 
     def at(self, local: float) -> int:
         """Redis's ticks at a local time in seconds; only once ``is_set``."""
-        assert self._offset is not None, "no reply of Redis has been observed yet"  # noqa: S101
+        assert self._offset is not None, "no reply of Redis has been observed yet"  # noqa: S101  # a mistake of ours, not of the input
         return int(local * self._ticks_per_second) + self._offset

@@ -54,7 +54,7 @@ class TokenBucket:
         now, answer = await self._submit(subject, policy, cost, record)
         if answer >= 0:
             return Decision(True, policy, cost, now, answer)  # noqa: FBT003  # the hot path: by position
-        return Decision(False, policy, cost, now, -1 - answer)  # noqa: FBT003
+        return Decision(False, policy, cost, now, -1 - answer)  # noqa: FBT003  # the same
 
     async def peek(self, subject: int, policy: Policy, cost: int = 1) -> Decision:
         """What a take would answer now; nothing is spent and nothing recorded."""
@@ -142,12 +142,15 @@ class _Shard:
         for take in batch:
             arguments += (take.policy.capacity, take.policy.interval, take.cost, take.record)
         while True:
+            # Looked at here, not only by the timeout around this: a cancellation can get lost.
+            if monotonic() >= batch[0].deadline:
+                raise TimeoutError("the deadline of the batch has passed")
             if not self._clock.is_set:
                 await self._ask_time()
             sent = monotonic()
             deadline = self._clock.at(batch[0].deadline)
             try:
-                reply: list[int] = await self._redis.execute_command(  # type: ignore[no-untyped-call]
+                reply: list[int] = await self._redis.execute_command(  # type: ignore[no-untyped-call]  # redis-py's
                     "EVALSHA", _SHA, len(keys), *keys, deadline, *arguments
                 )
             except NoScriptError:

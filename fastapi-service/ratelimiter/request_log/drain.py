@@ -3,12 +3,13 @@
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
 from typing import Any, Final
 
 import psycopg2
 import structlog
-from psycopg2.errors import LockNotAvailable
+from psycopg2.errors import LockNotAvailable, QueryCanceled
 from psycopg2.extensions import connection as Connection  # noqa: N812  # psycopg2's own lower-case class
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -30,7 +31,10 @@ WAIT_SECONDS: Final = 0.5
 RETRY_SECONDS: Final = 1.0
 MAINTENANCE_SECONDS: Final = 3600.0
 MAINTENANCE_RETRY_SECONDS: Final = 60.0
-BOUND_SECONDS: Final = 1.0
+STANDSTILL_SECONDS: Final = 10.0
+"""After so long without progress of the leader, a waiting drain leads without the lock …"""
+LEAD_WITHOUT_LOCK_SECONDS: Final = 60.0
+"""… for so long, and then asks for the lock again."""
 PARTITIONS_AHEAD_DAYS: Final = 7
 
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
@@ -61,7 +65,7 @@ class Drain:
         self._retention_days = retention_days
         self._stop = stop
         self._cursor = Cursor("", BEGINNING, 0)
-        self._next_bound = 0.0
+        self._next_maintenance = 0.0
 
     def run(self) -> None:
         """Work until ``stop`` is set; a dependency that is away is waited for, and counted."""
@@ -74,31 +78,52 @@ class Drain:
                 self._failed("redis", exc)
             except CursorMoved as exc:
                 self._failed("cursor", exc)
+            except Exception as exc:  # noqa: BLE001  # nothing may end the only thread that drains
+                self._failed("unforeseen", exc)
 
     def _failed(self, dependency: str, exc: Exception) -> None:
         metrics.DRAIN_FAILURES.labels(dependency).inc()
-        log.warning("drain_interrupted", shard=self._shard, dependency=dependency, error=str(exc).strip())
+        log.warning(
+            "drain_interrupted",
+            shard=self._shard,
+            dependency=dependency,
+            error=str(exc).strip(),
+            exc_info=exc if dependency == "unforeseen" else None,
+        )
         self._stop.wait(RETRY_SECONDS)
-        if dependency == "postgres":
-            self._bound()
 
     def _lead(self) -> None:
         connection = connect(self._database_url, "ratelimiter-drain")
         try:
-            while not self._try_lock(connection):
-                if self._stop.wait(RETRY_SECONDS):
-                    return
-            log.info("drain_leads", shard=self._shard)
+            lead_until = self._wait_for_the_lead(connection)
             self._cursor = self._load_cursor(connection)
-            next_maintenance = 0.0
-            while not self._stop.is_set():
-                if monotonic() >= next_maintenance:
-                    next_maintenance = monotonic() + self._maintain_partitions(connection)
+            while not self._stop.is_set() and monotonic() < lead_until:
+                if monotonic() >= self._next_maintenance:
+                    self._next_maintenance = monotonic() + self._maintain_partitions(connection)
                 if self.copy_once(connection) < ENTRIES_PER_READ:
                     self._stop.wait(LINGER_SECONDS)
-                self._bound()
         finally:
             connection.close()
+
+    def _wait_for_the_lead(self, connection: Connection) -> float:
+        """Wait for the lock; returns until when this drain leads (``time.monotonic``).
+
+        A leader that is paused, or a ghost whose connection the server still holds, must not hold up
+        the log: when records wait and the cursor stands still, this one leads for a while without the
+        lock. The cursor's compare-and-set keeps every row single even if the other comes back.
+        """
+        seen, since = None, monotonic()
+        while not self._try_lock(connection):
+            cursor = self._load_cursor(connection)
+            if cursor != seen or self._outbox.backlog() == 0:
+                seen, since = cursor, monotonic()
+            elif monotonic() - since > STANDSTILL_SECONDS:
+                log.warning("drain_leads_without_the_lock", shard=self._shard)
+                return monotonic() + LEAD_WITHOUT_LOCK_SECONDS
+            if self._stop.wait(RETRY_SECONDS):
+                return 0.0
+        log.info("drain_leads", shard=self._shard)
+        return inf
 
     def copy_once(self, connection: Connection) -> int:
         """Copy what one read brings; returns the number of entries.
@@ -127,8 +152,9 @@ class Drain:
         moved = Cursor(epoch, raw[-1][0].decode(), end)
         records = [record for entry in entries for record in entry.records]
         with connection, connection.cursor() as db:  # commits, or rolls back on an exception
-            rows.copy(db, records)
-            rows.add_usage(db, records)
+            refused = rows.copy(db, records)
+            copied = [record for record in records if record not in refused] if refused else records
+            rows.add_usage(db, copied)
             db.execute(
                 sql.MOVE_CURSOR,
                 {
@@ -142,7 +168,10 @@ class Drain:
             )
             if db.rowcount != 1:
                 raise CursorMoved(f"shard {self._shard} was copied further by another drain")
-        self._count(entries, len(records))
+        for record in refused:
+            metrics.LOG_MALFORMED.inc()
+            log.warning("record_refused", shard=self._shard, key=record.api_key_id, endpoint=record.endpoint)
+        self._count(entries, len(copied))
         self._cursor = moved
         self._outbox.trim(moved.last_id, moved.position)
         return len(raw)
@@ -175,19 +204,6 @@ class Drain:
                 log.warning("record_set_aside", shard=self._shard, entry=entry.id, reason=reason)
             epoch, position = entry.epoch, entry.end
 
-    def _bound(self) -> None:
-        """Once a second, keep the stream within its share of Redis's memory."""
-        if monotonic() < self._next_bound:
-            return
-        self._next_bound = monotonic() + BOUND_SECONDS
-        try:
-            dropped = self._outbox.bound()
-        except (RedisError, OSError) as exc:
-            log.warning("stream_not_bounded", shard=self._shard, error=str(exc))
-            return
-        if dropped:
-            log.error("stream_at_its_bound", shard=self._shard, entries_dropped=dropped)
-
     def _try_lock(self, connection: Connection) -> bool:
         with connection, connection.cursor() as db:
             db.execute(sql.TRY_LOCK, (self._shard,))
@@ -209,7 +225,7 @@ class Drain:
             with connection, connection.cursor() as db:
                 db.execute(sql.MAINTAIN_PARTITIONS, (PARTITIONS_AHEAD_DAYS, self._retention_days))
                 added, dropped = one_row(db)
-        except LockNotAvailable as exc:
+        except (LockNotAvailable, QueryCanceled) as exc:
             metrics.DRAIN_FAILURES.labels("partitions").inc()
             log.warning("partitions_not_maintained", error=str(exc).strip())
             return MAINTENANCE_RETRY_SECONDS

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final, Self, cast
 
 from redis import Redis
@@ -17,7 +16,6 @@ from .record import MalformedRecord, Record, decode
 BEGINNING: Final = "0-0"
 _TICKS_EPOCH: Final = datetime(2025, 1, 1, tzinfo=UTC)
 _TICKS_PER_MICROSECOND: Final = 16
-_TRIM: Final = (Path(__file__).parent / "trim.lua").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +75,16 @@ class Outbox:
         self._redis = redis
         self._stream = redis_keys.stream(shard)
         self._state = redis_keys.stream_state(shard)
-        self._trim = redis.register_script(_TRIM)
 
     def epoch(self) -> str | None:
         """The name of the stream's present life; ``None`` before the first record."""
         epoch = cast("bytes | None", self._redis.hget(self._state, "epoch"))
         return epoch.decode() if epoch else None
+
+    def backlog(self) -> int:
+        """How many records wait to be copied."""
+        appended, drained = cast("list[Any]", self._redis.hmget(self._state, ["seq", "drained"]))
+        return max(0, int(appended or 0) - int(drained or 0))
 
     def read(self, after: str, count: int, wait_seconds: float) -> list[tuple[bytes, list[bytes]]]:
         """Up to ``count`` raw entries after an id, waiting for the first; empty if none came."""
@@ -103,8 +105,3 @@ class Outbox:
             # A full Redis still trims, but takes no new value: then only the backlog's gauge is late.
             if isinstance(result, RedisError) and not isinstance(result, OutOfMemoryError):
                 raise result
-
-    def bound(self) -> int:
-        """Keep the stream within half of ``maxmemory``; returns the entries dropped for that."""
-        limit = int(self._redis.info("memory")["maxmemory"]) // 2
-        return int(cast("int", self._trim(keys=[self._stream], args=[limit]))) if limit else 0

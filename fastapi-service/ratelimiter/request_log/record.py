@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from ipaddress import ip_address
 from typing import Final
+
+from ratelimiter import addresses
 
 ENDPOINT_MAX_LENGTH: Final = 200
 
@@ -31,7 +31,7 @@ class Record:
 
 def encode(api_key_id: int, cost: int, client_ip: str | None, endpoint: str) -> bytes:
     """What is known of a decision before it is made; the script adds the outcome."""
-    return f"{api_key_id} {cost} {_address(client_ip) or _NO_ADDRESS} {endpoint}".encode()
+    return f"{api_key_id} {cost} {addresses.clean(client_ip) or _NO_ADDRESS} {endpoint}".encode()
 
 
 def decode(known: bytes, outcome: bytes, timestamp: datetime) -> Record:
@@ -51,7 +51,7 @@ def decode(known: bytes, outcome: bytes, timestamp: datetime) -> Record:
             status_code=_number(status_code),
             cost=_number(cost),
             remaining=_number(remaining[0]) if remaining else None,
-            client_ip=_address(client_ip),
+            client_ip=addresses.clean(client_ip),
             timestamp=timestamp,
         )
     except ValueError as exc:
@@ -61,15 +61,6 @@ def decode(known: bytes, outcome: bytes, timestamp: datetime) -> Record:
     if len(endpoint) > ENDPOINT_MAX_LENGTH or "\0" in endpoint:
         raise MalformedRecord("the endpoint does not fit its column")
     return record
-
-
-@lru_cache(maxsize=4096)
-def _address(text: str | None) -> str | None:
-    """The address in the form PostgreSQL takes; ``None`` for what is none (a proxy may send anything)."""
-    try:
-        return str(ip_address(text.partition("%")[0])) if text else None
-    except ValueError:
-        return None
 
 
 def _number(digits: str | bytes) -> int:

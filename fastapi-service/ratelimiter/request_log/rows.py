@@ -1,13 +1,14 @@
 """Records as rows: of the log by COPY, of usage and activity by upsert, in the caller's transaction."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from io import StringIO
 from typing import Final
 
+import psycopg2
 from psycopg2.extensions import cursor as DbCursor  # noqa: N812  # the class has a lower-case name
 from psycopg2.extras import execute_values
 
@@ -18,8 +19,26 @@ _NULL: Final = r"\N"
 _COPY_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
-def copy(db: DbCursor, records: Iterable[Record]) -> None:
-    """Append records to the log."""
+def copy(db: DbCursor, records: Sequence[Record]) -> Sequence[Record]:
+    """Append records to the log; returns those that PostgreSQL refuses, which hold up no other.
+
+    A record that ``decode`` let pass can still be refused, by the database's encoding for one: then
+    the batch is halved until it stands alone.
+    """
+    db.execute("SAVEPOINT batch")
+    try:
+        _copy_all(db, records)
+    except (psycopg2.DataError, psycopg2.IntegrityError):
+        db.execute("ROLLBACK TO SAVEPOINT batch")
+        if len(records) == 1:
+            return records
+        middle = len(records) // 2
+        return [*copy(db, records[:middle]), *copy(db, records[middle:])]
+    db.execute("RELEASE SAVEPOINT batch")
+    return ()
+
+
+def _copy_all(db: DbCursor, records: Iterable[Record]) -> None:
     lines = StringIO()
     for record in records:
         endpoint = record.endpoint.translate(_COPY_ESCAPES)

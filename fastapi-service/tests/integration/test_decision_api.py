@@ -191,7 +191,7 @@ async def test_the_rest_of_a_body_over_the_limit_is_not_read(app, issue):
         "type": "http",
         "method": "POST",
         "path": "/api/request",
-        "headers": [(b"x-api-key", key.encode())],
+        "headers": [(b"x-api-key", key.encode()), (b"transfer-encoding", b"chunked")],
         "client": None,
     }
     await app(scope, receive, send)
@@ -226,6 +226,31 @@ async def test_redis_gone_is_503_with_retry_after(client, issue, redis_server):
     answer = await request(client, key)
     assert_problem(answer, 503, "limiter-unavailable")
     assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_a_refusal_needs_no_redis(client, issue, redis_server, management):
+    issued = await issue()
+    await client.patch(f"/api/keys/{issued['id']}", json={"is_active": False}, headers=management)
+    redis_server.kill()
+    assert_problem(await request(client, issued["key"]), 403, "key-refused")
+
+
+async def test_a_body_that_never_comes_is_given_up(app, issue, monkeypatch):
+    monkeypatch.setattr("ratelimiter.api.edge.MAX_BODY_SECONDS", 0.1)
+    sent = []
+
+    async def receive():
+        await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"x-api-key", (await issue())["key"].encode()), (b"content-length", b"9")]
+    for path in ("/api/request", "/api/keys"):
+        scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "client": None}
+        await app(scope, receive, send)
+        assert sent[-2]["status"] == 408
+        assert (b"connection", b"close") in sent[-2]["headers"]
 
 
 async def test_what_failed_is_logged_with_its_request_id_and_garbage_is_not(

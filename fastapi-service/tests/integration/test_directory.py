@@ -1,10 +1,10 @@
 import asyncio
 import os
 import signal
-from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from ratelimiter.database import make_engine
 from ratelimiter.errors import KeysUnavailable
@@ -38,12 +38,11 @@ def store(database):
 
 @pytest.fixture
 async def directory(database, store):
-    with ThreadPoolExecutor(4) as executor:
-        directory = KeyDirectory(store, KeyNews(database.api_url), executor)
-        await directory.start()
-        await asyncio.sleep(0.2)  # the first news is that anything may have changed
-        yield directory
-        await directory.stop()
+    directory = KeyDirectory(store, KeyNews(database.api_url))
+    await directory.start()
+    await asyncio.sleep(0.2)  # the first news is that anything may have changed
+    yield directory
+    await directory.stop()
 
 
 @pytest.fixture
@@ -146,6 +145,58 @@ async def test_an_edit_of_a_tier_arrives_at_all_its_keys(directory, store, inser
 
     await eventually(arrived)
     assert store.reads == reads, "all are read again in one query"
+
+
+async def test_a_revalidation_that_failed_is_tried_again(directory, store, insert, database, eventually):
+    _, secret = insert("basic")
+    await directory.get(secret)
+    find_all, failures = store.find_all, [RuntimeError("unforeseen"), OperationalError("away", None, None)]
+
+    def fail_twice(ids):
+        if failures:
+            raise failures.pop()
+        return find_all(ids)
+
+    store.find_all = fail_twice
+    database.sql("UPDATE tier SET requests_per_hour = 77 WHERE name = 'basic'")
+
+    async def arrived():
+        return (await directory.get(secret)).requests_per_hour == 77
+
+    await eventually(arrived)
+    assert failures == []
+
+
+async def test_a_flood_of_unknown_keys_is_bounded_and_does_not_hold_up_an_edit(
+    directory, store, insert, database, eventually
+):
+    _, secret = insert("basic")
+    await directory.get(secret)
+    store.before_answer = lambda: sleep(0.2)
+    flood = asyncio.gather(
+        *(directory.get(credentials.generate()) for _ in range(400)), return_exceptions=True
+    )
+    await asyncio.sleep(0.1)
+    assert len(directory._lookups) <= 256
+    database.sql("UPDATE tier SET requests_per_hour = 77 WHERE name = 'basic'")
+    edited = monotonic()
+
+    async def arrived():
+        return (await directory.get(secret)).requests_per_hour == 77
+
+    await eventually(arrived)
+    assert monotonic() - edited < 1
+    store.before_answer = lambda: None
+    assert {type(result) for result in await flood} == {KeysUnavailable, type(None)}
+
+
+@pytest.mark.parametrize("column", ["expires_at", "revoked_at"])
+async def test_a_moment_that_python_cannot_hold_spoils_no_key(directory, insert, database, column):
+    _, healthy = insert()
+    database.sql("ALTER TABLE api_key DROP CONSTRAINT api_key_expires_at_check")
+    _, odd = insert(**{column: "infinity"})
+    assert (await directory.get(odd)).is_active
+    assert await directory.get(healthy)
 
 
 async def test_what_was_read_before_the_news_is_not_cached(directory, store, insert, database, eventually):

@@ -10,6 +10,8 @@ from ratelimiter.database import connect
 from ratelimiter.errors import LimiterUnavailable
 from ratelimiter.limiter.policy import Policy
 from ratelimiter.limiter.token_bucket import TokenBucket
+from ratelimiter.request_log import sql
+from ratelimiter.request_log.bound import bound
 from ratelimiter.request_log.drain import Cursor, CursorMoved, Drain, make_drain
 from ratelimiter.request_log.outbox import Outbox, backlog
 from ratelimiter.request_log.record import encode
@@ -225,15 +227,15 @@ async def test_what_cannot_be_read_is_set_aside_and_holds_up_nothing(
 
 
 async def test_the_stream_is_bounded_to_half_of_redis_memory_and_drains_when_it_is_full(
-    bucket, redis, outbox, drain, counters
+    bucket, redis, drain, counters
 ):
     for _ in range(20):
         await decide(bucket, 50, endpoint="/" + "x" * 190)
     used = await redis.memory_usage(redis_keys.stream(0))
     await redis.config_set("maxmemory", used * 4)
-    assert outbox.bound() == 0
+    assert await bound(redis, 0) == 0
     await redis.config_set("maxmemory", used)
-    assert outbox.bound() == 100
+    assert await bound(redis, 0) == 100
     with pytest.raises(LimiterUnavailable):
         await decide(bucket, 1)
     while drain.copy():
@@ -260,6 +262,61 @@ async def test_one_drain_leads_and_the_other_takes_over(bucket, redis_server, da
             stop.set()
             thread.join(10)
     assert not any(thread.is_alive() for thread in threads)
+
+
+async def test_a_leader_that_stands_still_is_overtaken(
+    bucket, redis_server, database, eventually, monkeypatch
+):
+    monkeypatch.setattr("ratelimiter.request_log.drain.STANDSTILL_SECONDS", 1.0)
+    ghost = connect(database.api_url, "ghost")
+    with ghost.cursor() as cursor:
+        cursor.execute(sql.TRY_LOCK, (0,))
+        assert cursor.fetchone() == (True,)
+    stop = threading.Event()
+    thread = threading.Thread(target=make_drain(redis_server.url, database.api_url, 0, 30, stop).run)
+    thread.start()
+    try:
+        await decide(bucket, 3)
+        await eventually(lambda: rows(database) == 3)
+    finally:
+        stop.set()
+        thread.join(10)
+        ghost.close()
+
+
+async def test_a_record_that_postgres_refuses_holds_up_no_other(bucket, drain, database, counters):
+    database.sql("ALTER TABLE request_log ADD CHECK (endpoint <> '/refused')")
+    for endpoint in ("/a", "/refused", "/b", "/c", "/refused"):
+        await decide(bucket, 1, key_id=9, endpoint=endpoint)
+    drain.copy()
+    found = database.sql("SELECT endpoint FROM request_log ORDER BY id")
+    assert found == [("/a",), ("/b",), ("/c",)]
+    assert sorted(database.sql("SELECT endpoint FROM usage_hourly")) == found
+    assert counters() == {"written": 3, "dropped": 0, "malformed": 2}
+
+
+async def test_a_failure_nobody_foresaw_does_not_end_the_drain(
+    bucket, redis_server, database, eventually, monkeypatch
+):
+    failures = [RuntimeError("unforeseen")]
+    parse = Drain._parse
+
+    def fail_once(self, raw):
+        if failures:
+            raise failures.pop()
+        return parse(self, raw)
+
+    monkeypatch.setattr(Drain, "_parse", fail_once)
+    stop = threading.Event()
+    thread = threading.Thread(target=make_drain(redis_server.url, database.api_url, 0, 30, stop).run)
+    thread.start()
+    try:
+        await decide(bucket, 2)
+        await eventually(lambda: rows(database) == 2)
+        assert failures == []
+    finally:
+        stop.set()
+        thread.join(10)
 
 
 async def test_postgres_away_and_back(bucket, redis, redis_server, database, eventually):

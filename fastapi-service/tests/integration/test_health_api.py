@@ -117,7 +117,7 @@ async def test_the_document_shows_every_route_with_its_statuses_and_headers(docu
         "/metrics",
     }
     spend = paths["/api/request"]["post"]
-    assert set(spend["responses"]) == {"200", "400", "401", "403", "413", "422", "429", "500", "503"}
+    assert set(spend["responses"]) == {"200", "400", "401", "403", "408", "413", "422", "429", "500", "503"}
     for status in ("200", "429"):
         assert {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"} <= set(
             spend["responses"][status]["headers"]
@@ -125,7 +125,7 @@ async def test_the_document_shows_every_route_with_its_statuses_and_headers(docu
         assert {"RateLimit-Policy", "RateLimit", "X-Request-ID"} <= set(spend["responses"][status]["headers"])
     assert "Retry-After" in spend["responses"]["429"]["headers"]
     issue = paths["/api/keys"]["post"]["responses"]
-    assert set(issue) == {"201", "400", "401", "413", "422", "500", "503"}
+    assert set(issue) == {"201", "400", "401", "408", "413", "422", "500", "503"}
     assert "application/problem+json" in issue["422"]["content"]
 
 

@@ -1,5 +1,6 @@
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 
 from ratelimiter.keys import credentials
@@ -62,6 +63,7 @@ async def test_only_the_token_opens_the_management_api(client, method, path, aut
         ({"name": "x", "requests_per_hour": 1, "burst": 87_601}, "burst"),
         ({"name": "x", "expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
         ({"name": "x", "expires_at": "2090-01-01T00:00:00"}, "expires_at"),
+        ({"name": "x", "expires_at": "9999-12-31T23:59:59-12:00"}, "expires_at"),
         ({"name": "x", "is_admin": True}, "is_admin"),
     ],
 )
@@ -147,6 +149,15 @@ async def test_a_wrong_change_is_named_and_changes_nothing(client, issue, manage
     assert [error["field"] for error in answer.json()["errors"]] == [field]
     shown = (await client.get(f"/api/keys/{issued['id']}", headers=management)).json()
     assert shown == {name: value for name, value in issued.items() if name != "key"}
+
+
+@pytest.mark.parametrize("address", ["unknown", "fe80::1%eth0"])
+async def test_an_address_that_a_proxy_made_up_harms_nothing(app, management, database, address):
+    transport = httpx.ASGITransport(app, client=(address, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as http:
+        answer = await http.post("/api/keys", json={"name": "x"}, headers=management)
+    assert answer.status_code == 201
+    assert database.sql("SELECT host(client_ip) FROM audit_event") in ([(None,)], [("fe80::1",)])
 
 
 async def test_revoking_is_final_and_can_be_repeated(client, issue, management, database):

@@ -2,6 +2,7 @@ import asyncio
 import itertools
 import os
 import signal
+import time
 from fractions import Fraction
 from time import monotonic
 
@@ -215,6 +216,18 @@ async def test_a_frozen_redis_fails_in_time_and_does_nothing_once_it_thaws(redis
     await asyncio.sleep(0.3)
     assert (await TokenBucket(redis, shards=1, timeout_seconds=2).peek(1, policy)).remaining == 9
     assert int(await redis.hget(redis_keys.stream_state(0), "seq")) == 1
+
+
+async def test_a_worker_that_was_paused_past_a_deadline_recovers(redis, bucket):
+    impatient = TokenBucket(redis, shards=1, timeout_seconds=0.1)
+    await impatient.take(1, Policy.of(10), 1, RECORD)
+    for _ in range(20):
+        waiting = asyncio.ensure_future(impatient.take(1, Policy.of(10), 1, RECORD))
+        await asyncio.sleep(0)
+        time.sleep(0.12)  # noqa: ASYNC251  # the whole process stands still, as under SIGSTOP
+        with pytest.raises(LimiterUnavailable):
+            await asyncio.wait_for(waiting, 2)
+    assert (await asyncio.wait_for(impatient.take(1, Policy.of(10), 1, RECORD), 2)).allowed
 
 
 async def test_a_dead_redis_fails_at_once_and_its_return_is_noticed(redis_server, bucket):

@@ -40,6 +40,8 @@ async def test_the_caller_sees_its_own_usage_only(client, issue, database):
         ({"start": "2026-01-01T00:00:00"}, "start"),
         ({"start": "2026-01-02T00:00:00Z", "end": "2026-01-01T00:00:00Z"}, "start"),
         ({"start": "2020-01-01T00:00:00Z"}, "start"),
+        ({"end": "0001-01-01T00:00:00Z"}, "end"),
+        ({"start": "9999-12-31T23:00:00-12:00"}, "start"),
     ],
 )
 async def test_a_wrong_range_is_named(client, issue, query, field):

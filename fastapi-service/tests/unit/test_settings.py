@@ -33,8 +33,12 @@ def test_a_missing_secret_stops_with_its_name(monkeypatch, name):
     ("name", "value"),
     [
         ("API_DATABASE_URL", "mysql://secret-of-mysql@localhost/db"),
+        ("API_DATABASE_URL", "postgresql://u:secret-of-postgres@[bad/x"),
+        ("API_DATABASE_URL", "postgresql://u:secret-of-postgres@host:port/x"),
         ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "redis://:secret/x@localhost:6379/0"),
         ("ADMIN_API_TOKEN", "short"),
+        ("ADMIN_API_TOKEN", "sixteen-or-more-ü"),
         ("API_PORT", "70000"),
         ("WEB_CONCURRENCY", "0"),
         ("DECISION_TIMEOUT_SECONDS", "soon"),
