@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Self
 
 import structlog
@@ -50,7 +50,7 @@ def record(actor: Actor, action: AuditEvent.Action, target: APIKey | Tier, detai
 
 
 def values(row: Model, fields: Iterable[str]) -> dict[str, Any]:
-    """The named fields of a row as JSON values: times in ISO 8601, related rows as their text."""
+    """The named fields of a row as JSON values: times in ISO 8601 (UTC), related rows as their text."""
     return {field: _plain(getattr(row, field)) for field in fields}
 
 
@@ -63,7 +63,7 @@ def changes(before: Model, after: Model, fields: Iterable[str]) -> dict[str, lis
 def _plain(value: Any) -> Any:
     match value:
         case datetime():
-            return value.isoformat(timespec="seconds")
+            return value.astimezone(UTC).isoformat(timespec="seconds")
         case Model():
             return str(value)
         case _:

@@ -11,7 +11,7 @@ from . import credentials, keys, tiers
 from .generic import ModelForm
 from .models import MAX_BURST, MAX_REFILL_HOURS, MAX_REQUESTS_PER_HOUR, APIKey, Tier
 
-MAX_GRACE: Final = timedelta(days=30)
+MAX_GRACE: Final = timedelta(days=90)
 
 
 def _bounded(label: str, highest: int, **options: Any) -> forms.IntegerField:
@@ -47,7 +47,7 @@ class TierForm(ModelForm[Tier]):
         help_text="The bucket's capacity; empty: as many as requests per hour.",
     )
 
-    class Meta:  # noqa: D106 -- Django's own
+    class Meta:  # noqa: D106  # Django's own
         model = Tier
         fields = tiers.FIELDS
 
@@ -77,10 +77,10 @@ class KeyForm(ModelForm[APIKey]):
         help_text="Overrides the bucket's capacity; empty: the tier's.",
     )
 
-    class Meta:  # noqa: D106 -- Django's own
+    class Meta:  # noqa: D106  # Django's own
         model = APIKey
         fields = keys.FIELDS
-        help_texts = {"expires_at": "UTC; empty: never."}  # noqa: RUF012 -- Django's own
+        help_texts = {"expires_at": "UTC; empty: never."}  # noqa: RUF012  # Django's own
 
     def clean_expires_at(self) -> Any:
         """Refuses a new expiry that has passed already."""
@@ -130,13 +130,13 @@ class FindForm(forms.Form):
 
     def clean_key(self) -> APIKey:
         """The key's row."""
-        plaintext = self.cleaned_data["key"]
-        if not credentials.is_well_formed(plaintext):
+        secret = self.cleaned_data["key"]
+        if not credentials.is_well_formed(secret):
             raise ValidationError(
                 "This is not a key of ours: its shape or its checksum is wrong. Was it copied whole?",
                 code="malformed",
             )
-        found = APIKey.objects.filter(digest=credentials.digest(plaintext)).first()
+        found = APIKey.objects.filter(digest=credentials.digest(secret)).first()
         if found is None:
             raise ValidationError(
                 "The key is well formed, but unknown here: it was never issued by this installation.",

@@ -1,7 +1,7 @@
 """What an operator does with keys: issue, update, activate, pause, revoke, rotate.
 
 Each operation is one transaction that locks the key's row, changes it and writes its audit event;
-the triggers on the table tell the API's workers. A plaintext key leaves here once, in ``Issued``,
+the triggers on the table tell the API's workers. A key's secret leaves here once, in ``Issued``,
 and is kept nowhere.
 """
 
@@ -24,23 +24,23 @@ FIELDS: Final = ("name", "owner_email", "tier", "requests_per_hour", "burst", "i
 Action = AuditEvent.Action
 
 
-class KeyRefusedError(Exception):
+class ConflictError(Exception):
     """The operation is not possible in the key's present state; the text says why, to an operator."""
 
 
 @dataclass(frozen=True)
 class Issued:
-    """A new key and its plaintext, to be shown once."""
+    """A new key and its secret: its plain text, to be shown once."""
 
     key: APIKey
-    plaintext: str = field(repr=False)
+    secret: str = field(repr=False)
 
 
 @transaction.atomic
 def issue(key: APIKey, actor: Actor, *, environment: str | None = None) -> Issued:
     """Gives an unsaved, validated key its credential and saves it.
 
-    ``environment`` is the middle word of the plaintext (default: the setting KEY_ENVIRONMENT), 1 to 10
+    ``environment`` is the middle word of the secret (default: the setting KEY_ENVIRONMENT), 1 to 10
     lower-case letters; ValueError otherwise.
     """
     issued = _save_new(key, settings.KEY_ENVIRONMENT if environment is None else environment)
@@ -52,17 +52,13 @@ def issue(key: APIKey, actor: Actor, *, environment: str | None = None) -> Issue
 def rotate(key_id: int, grace: timedelta, actor: Actor) -> Issued:
     """Issues a successor with the same properties; the old key works until the grace ends.
 
-    The grace never prolongs the old key. Raises KeyRefusedError for a key that is revoked, expired or
+    The grace never prolongs the old key. Raises ConflictError for a key that is revoked, expired or
     already replaced, ValueError for a negative grace, APIKey.DoesNotExist.
     """
     if grace < timedelta():
         raise ValueError("grace must not be negative")
     old = _locked(key_id)
-    if old.status in {APIKey.Status.REVOKED, APIKey.Status.EXPIRED}:
-        raise KeyRefusedError(f"{old} is {old.status} and cannot be rotated.")
-    if APIKey.objects.filter(replaces=old).exists():
-        raise KeyRefusedError(f"{old} has been rotated already; rotate the key that replaced it.")
-
+    refuse_unrotatable(old)
     new = APIKey(**{name: getattr(old, name) for name in FIELDS}, replaces=old)
     issued = _save_new(new, _environment(old))
     old.expires_at = _earliest(timezone.now() + grace, old.expires_at)
@@ -73,6 +69,14 @@ def rotate(key_id: int, grace: timedelta, actor: Actor) -> Issued:
     detail = {"replaced_by": new.pk, "grace_seconds": int(grace.total_seconds())}
     audit.record(actor, Action.ROTATED, old, detail | audit.values(old, ["expires_at"]))
     return issued
+
+
+def refuse_unrotatable(key: APIKey) -> None:
+    """Raises ConflictError for a key that is revoked, expired or already replaced."""
+    if key.status in {APIKey.Status.REVOKED, APIKey.Status.EXPIRED}:
+        raise ConflictError(f"Key {key} is {key.status} and cannot be rotated.")
+    if APIKey.objects.filter(replaces=key).exists():
+        raise ConflictError(f"Key {key} has been rotated already; rotate the key that replaced it.")
 
 
 @transaction.atomic
@@ -87,12 +91,12 @@ def update(key: APIKey, fields: Iterable[str], actor: Actor) -> None:
 
 
 def activate(key_id: int, actor: Actor) -> bool:
-    """Lets a paused key work again; whether that changed anything. KeyRefusedError when it is revoked."""
+    """Lets a paused key work again; whether that changed anything. ConflictError when it is revoked."""
     return _set_active(key_id, actor, Action.ACTIVATED, is_active=True)
 
 
 def pause(key_id: int, actor: Actor) -> bool:
-    """Stops a key until it is activated; whether that changed anything. KeyRefusedError if it is revoked."""
+    """Stops a key until it is activated; whether that changed anything. ConflictError if it is revoked."""
     return _set_active(key_id, actor, Action.PAUSED, is_active=False)
 
 
@@ -109,7 +113,7 @@ def revoke(key_id: int, actor: Actor) -> bool:
 
 
 def _environment(key: APIKey) -> str:
-    """The middle word of a key's plaintext, such as ``live``."""
+    """The middle word of a key's secret, such as ``live``."""
     return key.hint.split("_")[1]
 
 
@@ -131,17 +135,17 @@ def _set_active(key_id: int, actor: Actor, action: AuditEvent.Action, *, is_acti
 
 def _refuse_revoked(key: APIKey) -> None:
     if key.revoked_at is not None:
-        raise KeyRefusedError(f"{key} is revoked, which is final.")
+        raise ConflictError(f"Key {key} is revoked, which is final.")
 
 
 def _save_new(key: APIKey, environment: str) -> Issued:
-    plaintext = credentials.generate(environment)
-    if not credentials.is_well_formed(plaintext):
+    secret = credentials.generate(environment)
+    if not credentials.is_well_formed(secret):
         raise ValueError("environment must be 1 to 10 lower-case letters")
-    key.digest = credentials.digest(plaintext)
-    key.hint = credentials.hint(plaintext)
+    key.digest = credentials.digest(secret)
+    key.hint = credentials.hint(secret)
     key.save(force_insert=True)
-    return Issued(key, plaintext)
+    return Issued(key, secret)
 
 
 def _earliest(moment: datetime, other: datetime | None) -> datetime:

@@ -6,6 +6,8 @@ equal. Constraints and indexes are named, and defaults stand in the database, be
 services and psql write here.
 """
 
+from datetime import UTC, datetime
+
 from django.db import models
 from django.db.models import F, Func, Q
 from django.db.models.functions import Now
@@ -17,6 +19,9 @@ MAX_REQUESTS_PER_HOUR = 10**10
 MAX_BURST = 10**9
 MAX_REFILL_HOURS = 87_600
 """Ten years: a bucket that takes longer to refill is refused."""
+FIRST_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
+LAST_MOMENT = datetime(9000, 1, 1, tzinfo=UTC)
+"""A moment outside of these (PostgreSQL knows more of them) could not be read by every part."""
 
 
 def _rate_checks(table: str) -> list[models.BaseConstraint]:
@@ -132,6 +137,11 @@ class APIKey(models.Model):
                 ),
             ),
             models.CheckConstraint(name="api_key_name_check", condition=~Q(name="")),
+            models.CheckConstraint(
+                name="api_key_expires_at_check",
+                condition=Q(expires_at__gte=FIRST_MOMENT, expires_at__lt=LAST_MOMENT),
+                violation_error_message="Expires at: in the years 2000 to 8999.",
+            ),
             models.CheckConstraint(name="api_key_replaces_check", condition=~Q(replaces=F("id"))),
             *_rate_checks("api_key"),
         )
@@ -226,8 +236,7 @@ class UsageHourly(models.Model):
 
     class Meta:
         db_table = "usage_hourly"
-        verbose_name = "hourly usage"
-        verbose_name_plural = "hourly usage"
+        verbose_name = "hourly usage record"
         ordering = ("-hour", "api_key_id", "endpoint")
         constraints = (
             models.UniqueConstraint(

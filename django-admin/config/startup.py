@@ -8,9 +8,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 def load_settings() -> None:
-    """Reads the settings; ends the process with one line on stderr when one is missing or wrong."""
+    """Reads the settings; a wrong or missing one ends the process with one line that names it."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     try:
-        settings.INSTALLED_APPS  # noqa: B018 -- the first access reads them all
+        settings.INSTALLED_APPS  # noqa: B018  # the first access reads them all
     except ImproperlyConfigured as exc:
-        sys.exit(f"django-admin: {exc}")
+        sys.exit(f"Cannot start: {exc}.")

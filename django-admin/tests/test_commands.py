@@ -23,13 +23,13 @@ def create_api_key(*arguments: str) -> tuple[str, str]:
 def test_create_api_key_prints_the_key_and_nothing_else_on_stdout(db):
     out, err = create_api_key("--name", "demo", "--tier", "free")
     assert out.endswith("\n")
-    plaintext = out[:-1]
-    assert credentials.is_well_formed(plaintext)
+    secret = out[:-1]
+    assert credentials.is_well_formed(secret)
     key = APIKey.objects.get()
-    assert bytes(key.digest) == credentials.digest(plaintext)
+    assert bytes(key.digest) == credentials.digest(secret)
     assert (key.name, key.tier.name, key.is_active, key.expires_at) == ("demo", "free", True, None)
     assert key.hint in err
-    assert plaintext not in err
+    assert secret not in err
     assert AuditEvent.objects.get().actor == "command:create_api_key"
 
 
@@ -42,6 +42,7 @@ def test_create_api_key_takes_every_property(db):
     key = APIKey.objects.get()
     assert (key.owner_email, key.requests_per_hour, key.burst) == ("o@example.com", 7, 8)
     assert key.expires_at.isoformat() == "2099-01-31T10:00:00+00:00"
+    assert AuditEvent.objects.get().detail["expires_at"] == "2099-01-31T10:00:00+00:00"
 
 
 @pytest.mark.parametrize(

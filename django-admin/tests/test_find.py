@@ -17,11 +17,11 @@ def test_the_list_leads_to_it(site: Client):
 def test_a_pasted_key_leads_to_its_page(site: Client, issue, caplog):
     caplog.set_level(logging.DEBUG)
     issued = issue()
-    response = site.post(FIND, {"key": f"  {issued.plaintext}\n"})
+    response = site.post(FIND, {"key": f"  {issued.secret}\n"})
     assert response.status_code == 302
     assert response.url == reverse("admin:api_manager_apikey_change", args=[issued.key.pk])
-    assert issued.plaintext not in caplog.text
-    assert all(issued.plaintext not in str(session.get_decoded()) for session in Session.objects.all())
+    assert issued.secret not in caplog.text
+    assert all(issued.secret not in str(session.get_decoded()) for session in Session.objects.all())
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_pasted_key_leads_to_its_page(site: Client, issue, caplog):
     ],
 )
 def test_what_is_no_key_is_called_malformed(site: Client, issue, spoil):
-    text = spoil(issue().plaintext)
+    text = spoil(issue().secret)
     response = site.post(FIND, {"key": text})
     assert response.status_code == 200
     assert list(response.context["form"].errors) == ["key"]
@@ -46,11 +46,11 @@ def test_what_is_no_key_is_called_malformed(site: Client, issue, spoil):
 
 
 def test_a_strangers_key_is_called_unknown_and_not_echoed(site: Client):
-    plaintext = credentials.generate()
-    response = site.post(FIND, {"key": plaintext})
+    secret = credentials.generate()
+    response = site.post(FIND, {"key": secret})
     assert response.status_code == 200
     assert response.context["form"].errors.as_data()["key"][0].code == "unknown"
-    assert plaintext not in response.text
+    assert secret not in response.text
 
 
 def test_nothing_pasted_is_an_error_too(site: Client):
@@ -58,5 +58,5 @@ def test_nothing_pasted_is_an_error_too(site: Client):
 
 
 def test_a_key_in_the_address_is_not_looked_up(site: Client, issue):
-    response = site.get(FIND, {"key": issue().plaintext})
+    response = site.get(FIND, {"key": issue().secret})
     assert response.status_code == 200

@@ -1,5 +1,5 @@
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -44,7 +44,7 @@ def database_dump() -> str:
         rows = []
         assert {"api_key", "django_session", "django_admin_log", "audit_event"} <= set(tables)
         for table in tables:
-            cursor.execute(f"SELECT string_agg(t::text, ' ') FROM {table} AS t")  # noqa: S608 -- names of tables
+            cursor.execute(f"SELECT string_agg(t::text, ' ') FROM {table} AS t")  # noqa: S608  # names of tables
             rows.append(cursor.fetchone()[0] or "")
     return "".join(rows)
 
@@ -55,16 +55,16 @@ def test_a_new_key_is_shown_once_and_only_its_digest_is_kept(site: Client, caplo
     assert "no-store" in response["Cache-Control"]
     shown = KEY.findall(response.text)
     assert len(shown) == 1
-    (plaintext,) = shown
+    (secret,) = shown
     key = APIKey.objects.get()
-    assert bytes(key.digest) == credentials.digest(plaintext)
-    assert plaintext not in database_dump()
-    assert all(plaintext not in str(session.get_decoded()) for session in Session.objects.all())
-    assert plaintext not in caplog.text
+    assert bytes(key.digest) == credentials.digest(secret)
+    assert secret not in database_dump()
+    assert all(secret not in str(session.get_decoded()) for session in Session.objects.all())
+    assert secret not in caplog.text
     for url in (LIST, change_url(key), f"{change_url(key)[:-7]}history/", "/admin/"):
         page = site.get(url).text
         assert not KEY.findall(page)
-        assert credentials.digest(plaintext).hex() not in page
+        assert credentials.digest(secret).hex() not in page
     assert AuditEvent.objects.get().actor == "admin:alice"
     assert AuditEvent.objects.get().client_ip == "127.0.0.1"
     assert AuditEvent.objects.get().request_id == response["X-Request-ID"]
@@ -161,6 +161,7 @@ def test_a_revoked_key_is_only_looked_at(site: Client, issue):
     page = site.get(change_url(key))
     assert page.status_code == 200
     assert 'name="_save"' not in page.text
+    assert "icon-yes" not in page.text
     assert site.post(change_url(key), form(name="renamed")).status_code == 403
     assert APIKey.objects.get(pk=key.pk).name == "orders"
 
@@ -183,7 +184,7 @@ def test_keys_are_paused_and_activated_from_the_list(site: Client, issue):
     keys.revoke(revoked.pk, Actor("test:x"))
     response = site.get(act(site, "pause", first, second, revoked).url)
     assert {str(message) for message in response.context["messages"]} == {
-        f"{revoked} is revoked, which is final.",
+        f"Key {revoked} is revoked, which is final.",
         "Paused: 2. Unchanged: 1.",
     }
     assert set(APIKey.objects.filter(is_active=False)) == {first, second}
@@ -217,21 +218,80 @@ def test_rotating_shows_the_new_key_once(site: Client, issue):
     assert 'name="grace_minutes"' in site.get(page).text
     response = site.post(page, {"grace_minutes": "10"})
     assert "no-store" in response["Cache-Control"]
-    (plaintext,) = KEY.findall(response.text)
-    new = APIKey.objects.get(digest=credentials.digest(plaintext))
+    (secret,) = KEY.findall(response.text)
+    new = APIKey.objects.get(digest=credentials.digest(secret))
     assert new.replaces == old
     old.refresh_from_db()
     assert timedelta(minutes=9) < old.expires_at - timezone.now() <= timedelta(minutes=10)
     assert {entry.object_id for entry in LogEntry.objects.all()} == {str(old.pk), str(new.pk)}
-    assert plaintext not in database_dump()
+    assert secret not in database_dump()
 
-    again = site.post(page, {"grace_minutes": "10"})
+    again = site.post(page, {"grace_minutes": "10"}, follow=True)
     assert "rotated already" in again.text
     assert not KEY.search(again.text)
     assert APIKey.objects.count() == 2
 
 
-@pytest.mark.parametrize("grace", ["", "-1", "x", "43201"])
+@pytest.mark.parametrize(("grace", "text"), [("10", "works until"), ("0", "has ended")])
+def test_the_page_of_the_new_key_says_what_becomes_of_the_old_one(site: Client, issue, grace, text):
+    response = site.post(f"{LIST}{issue().key.pk}/rotate/", {"grace_minutes": grace})
+    assert f"which {text}" in response.text
+
+
+def test_what_cannot_be_rotated_is_refused_before_anything_is_asked(site: Client, issue):
+    revoked, replaced = issue().key, issue().key
+    expired = issue(expires_at=timezone.now() - timedelta(days=1)).key
+    keys.revoke(revoked.pk, Actor("test:x"))
+    keys.rotate(replaced.pk, timedelta(hours=1), Actor("test:x"))
+    for key, reason in ((revoked, "is revoked"), (expired, "is expired"), (replaced, "rotated already")):
+        response = site.get(f"{LIST}{key.pk}/rotate/", follow=True)
+        assert response.redirect_chain == [(change_url(key), 302)]
+        (message,) = response.context["messages"]
+        assert reason in str(message)
+
+
+def test_the_page_of_a_key_says_never_used_and_no_other_key(site: Client, issue):
+    page = fields(site, issue().key)
+    assert page["last_used"] == "never"
+    assert page["predecessor"] == page["successor"] == page["revoked_at"] == "–"
+
+
+def test_the_page_of_a_key_shows_its_chain_and_its_times_alike(site: Client, issue):
+    old = issue().key
+    new = keys.rotate(old.pk, timedelta(hours=1), Actor("test:x")).key
+    moment = datetime(2026, 11, 22, 6, 28, 45, 445711, tzinfo=UTC)
+    KeyActivity.objects.create(api_key=old, last_used_at=moment)
+    page = fields(site, old)
+    assert page["last_used"] == "2026-11-22 06:28:45"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", page["created_at"])
+    assert change_url(new) in page["successor"]
+    assert change_url(old) in fields(site, new)["predecessor"]
+
+
+def fields(site: Client, key: APIKey) -> dict[str, str]:
+    """What is read only on a key's page."""
+    form = site.get(change_url(key)).context["adminform"]
+    return {
+        field.field["name"]: str(field.contents())
+        for fieldset in form
+        for line in fieldset
+        for field in line
+        if field.is_readonly
+    }
+
+
+def test_the_page_of_a_key_leads_to_its_requests_usage_and_audit_events(site: Client, issue):
+    key = issue().key
+    page = site.get(change_url(key)).text.replace("&amp;", "&")
+    for query in (f"requestlog/?api_key={key.pk}", f"usagehourly/?api_key={key.pk}"):
+        assert f"/admin/api_manager/{query}" in page
+    audit = f"/admin/api_manager/auditevent/?target_type=key&target_id={key.pk}"
+    assert audit in page
+    assert [event.target_id for event in site.get(audit).context["cl"].result_list] == [key.pk]
+    assert not site.get(f"{audit}0").context["cl"].result_list
+
+
+@pytest.mark.parametrize("grace", ["", "-1", "x", "129601"])
 def test_a_bad_grace_changes_nothing(site: Client, issue, grace):
     key = issue().key
     response = site.post(f"{LIST}{key.pk}/rotate/", {"grace_minutes": grace})
@@ -261,6 +321,7 @@ def test_the_list_is_filtered_and_searched(site: Client, issue):
     assert found("status=revoked") == {revoked}
     assert found("is_active__exact=0") == {paused, revoked}
     assert found(f"tier__id__exact={paused.tier_id}") == {paused}
+    assert site.get(LIST).text.count("icon-yes") == 1
     assert found("q=ALPH") == found("q=ann@") == found(f"q={active.hint}") == {active}
 
 
@@ -283,6 +344,6 @@ def test_the_list_takes_as_many_queries_for_many_keys_as_for_one(site: Client, i
 
 def test_a_whole_key_in_the_search_box_is_warned_of(site: Client, issue):
     issued = issue()
-    response = site.get(LIST, {"q": issued.plaintext})
+    response = site.get(LIST, {"q": issued.secret})
     assert "Find by pasted key" in response.text
     assert "browser" in str(next(iter(response.context["messages"])))

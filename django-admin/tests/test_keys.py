@@ -21,9 +21,9 @@ def events(key: APIKey) -> list[str]:
 def test_only_the_digest_and_the_hint_of_a_new_key_are_stored(issue):
     issued = issue()
     key = APIKey.objects.get(pk=issued.key.pk)
-    assert bytes(key.digest) == credentials.digest(issued.plaintext)
-    assert key.hint == credentials.hint(issued.plaintext)
-    assert issued.plaintext not in repr(issued)
+    assert bytes(key.digest) == credentials.digest(issued.secret)
+    assert key.hint == credentials.hint(issued.secret)
+    assert issued.secret not in repr(issued)
     assert events(key) == ["created"]
 
 
@@ -49,12 +49,12 @@ def test_rotation_keeps_what_was_said_of_the_key_and_shortens_the_old_one(issue)
         assert getattr(new, field) == getattr(old, field)
     assert new.expires_at == expires_at
     assert before + HOUR <= old.expires_at <= timezone.now() + HOUR
-    assert bytes(new.digest) == credentials.digest(issued.plaintext) != bytes(old.digest)
+    assert bytes(new.digest) == credentials.digest(issued.secret) != bytes(old.digest)
     assert events(old) == ["created", "rotated"]
     assert events(new) == ["created"]
     event = AuditEvent.objects.get(action="rotated")
     assert (event.actor, event.client_ip, event.request_id) == ("test:keys", "10.0.0.9", "request-1")
-    assert issued.plaintext not in str(list(AuditEvent.objects.values_list("detail", flat=True)))
+    assert issued.secret not in str(list(AuditEvent.objects.values_list("detail", flat=True)))
 
 
 def test_rotation_never_prolongs_the_old_key(issue):
@@ -75,7 +75,7 @@ def test_rotation_without_grace_ends_the_old_key_at_once(issue):
 def test_rotation_keeps_the_environment(issue):
     key = APIKey(name="x", tier=issue().key.tier)
     keys.issue(key, ACTOR, environment="test")
-    assert keys.rotate(key.pk, HOUR, ACTOR).plaintext.startswith("rlk_test_")
+    assert keys.rotate(key.pk, HOUR, ACTOR).secret.startswith("rlk_test_")
 
 
 def test_revoked_expired_and_replaced_keys_cannot_be_rotated(issue):
@@ -85,7 +85,7 @@ def test_revoked_expired_and_replaced_keys_cannot_be_rotated(issue):
     keys.rotate(replaced.pk, HOUR, ACTOR)
     count = APIKey.objects.count()
     for key, reason in ((revoked, "revoked"), (expired, "expired"), (replaced, "already")):
-        with pytest.raises(keys.KeyRefusedError, match=reason):
+        with pytest.raises(keys.ConflictError, match=reason):
             keys.rotate(key.pk, HOUR, ACTOR)
     with pytest.raises(ValueError, match="grace"):
         keys.rotate(issue().key.pk, -HOUR, ACTOR)
@@ -116,7 +116,7 @@ def test_pausing_and_activating_are_audited_once_each(issue):
 def test_a_revoked_key_is_neither_paused_nor_activated(issue, operation):
     key = issue().key
     keys.revoke(key.pk, ACTOR)
-    with pytest.raises(keys.KeyRefusedError, match="final"):
+    with pytest.raises(keys.ConflictError, match="final"):
         operation(key.pk, ACTOR)
     assert events(key) == ["created", "revoked"]
 
@@ -139,7 +139,7 @@ def test_of_many_rotations_at_once_one_succeeds(committed, issue_key):
     def attempt(_number: int) -> str:
         try:
             keys.rotate(old.pk, HOUR, ACTOR)
-        except keys.KeyRefusedError:
+        except keys.ConflictError:
             return "refused"
         else:
             return "rotated"

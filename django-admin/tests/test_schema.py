@@ -45,7 +45,7 @@ def test_revoking_is_final(issue, door):
 def test_what_identifies_a_key_never_changes(issue, column):
     issue()
     with pytest.raises(REFUSED, match="cannot change"), transaction.atomic():
-        execute(f"UPDATE api_key SET {column}")  # noqa: S608 -- constants
+        execute(f"UPDATE api_key SET {column}")  # noqa: S608  # constants
 
 
 def test_an_edit_moves_updated_at_and_a_save_without_change_does_not(committed, issue_key):

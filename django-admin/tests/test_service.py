@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import re
+import runpy
 import socket
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.test import Client, RequestFactory
 
@@ -18,6 +21,9 @@ from api_manager.client import client_ip
 from config.logs import logging_config
 
 FOLDER = Path(__file__).resolve().parent.parent
+SETTINGS = str(FOLDER / "config" / "settings.py")
+FLAGS = ("DJANGO_SECURE", "DJANGO_STATIC_COLLECTED")
+HOSTS = ["a.example", "b.example", "localhost", "127.0.0.1"]
 
 
 def test_health_is_ok_while_postgresql_answers(db):
@@ -60,11 +66,52 @@ def test_the_root_leads_to_the_admin(db):
     assert (response.status_code, response.url) == (302, "/admin/")
 
 
-def test_answers_carry_a_request_id_of_ours_and_guard_the_page(db):
-    forged = Client().get("/admin/login/", headers={"X-Request-ID": "forged"})
-    assert len(forged["X-Request-ID"]) == 36
-    assert forged["X-Frame-Options"] == "DENY"
-    assert forged["X-Request-ID"] != Client().get("/admin/login/")["X-Request-ID"]
+@pytest.mark.parametrize("sent", ["abc", "A.b_c-9", "x" * 64])
+def test_a_callers_request_id_is_taken_over(db, sent):
+    assert Client().get("/admin/login/", headers={"X-Request-ID": sent})["X-Request-ID"] == sent
+
+
+@pytest.mark.parametrize("sent", [None, "", "a b", "x" * 65, "ü", "a;b"])
+def test_any_other_request_id_is_ours(db, sent):
+    headers = {} if sent is None else {"X-Request-ID": sent}
+    first, second = (Client().get("/admin/login/", headers=headers)["X-Request-ID"] for _ in range(2))
+    assert re.fullmatch(r"[0-9a-f]{32}", first)
+    assert first != second
+
+
+def test_answers_guard_the_page(db):
+    assert Client().get("/admin/login/")["X-Frame-Options"] == "DENY"
+
+
+def lines(formatter: logging.Formatter, caplog) -> list[dict]:
+    ours = (record for record in caplog.records if record.name == "config.middleware")
+    return [json.loads(formatter.format(record)) for record in ours]
+
+
+def test_a_request_is_one_line_without_its_query(db, formatter, caplog):
+    caplog.set_level("INFO")
+    Client().get("/admin/login/?q=hush", headers={"X-Request-ID": "abc"}, REMOTE_ADDR="10.0.0.5")
+    (line,) = lines(formatter, caplog)
+    assert line.pop("duration_ms") > 0
+    assert {name: line[name] for name in line if name not in {"time", "logger"}} == {
+        "event": "request",
+        "level": "info",
+        "method": "GET",
+        "path": "/admin/login/",
+        "status": 200,
+        "client_ip": "10.0.0.5",
+        "request_id": "abc",
+    }
+
+
+def test_a_failure_is_logged_with_its_request_id_and_answered_500(db, formatter, caplog, monkeypatch):
+    monkeypatch.setattr("config.health.ping", lambda _: 1 / 0)
+    response = Client(raise_request_exception=False).get("/health", headers={"X-Request-ID": "abc"})
+    assert (response.status_code, response["X-Request-ID"]) == (500, "abc")
+    failure, line = lines(formatter, caplog)
+    assert (failure["event"], failure["request_id"]) == ("request_failed", "abc")
+    assert "ZeroDivisionError" in caplog.text
+    assert (line["event"], line["status"]) == ("request", 500)
 
 
 def test_static_files_are_served_without_collecting_them(db):
@@ -122,23 +169,74 @@ def run(*arguments: str, **environment: str | None) -> subprocess.CompletedProce
     )
 
 
-@pytest.mark.parametrize("start", [("manage.py", "check"), ("-c", "import config.wsgi")])
+STARTS = [("manage.py", "check"), ("-c", "import config.wsgi"), ("-m", "gunicorn", "--check-config")]
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("DJANGO_SECRET_KEY", None, "is not set, and has no default"),
+        ("DJANGO_SECRET_KEY", "", "is empty"),
+        ("DATABASE_URL", None, "is not set, and has no default"),
+        ("DATABASE_URL", "mysql://user:hush@host/name", "expected postgresql://"),
+        ("DATABASE_URL", "postgresql://user:hu sh@host:port/name", "URL-encoded"),
+        ("LOG_LEVEL", "loud", "expected one of debug, info, warning, error, critical"),
+    ],
+)
+def test_a_missing_or_senseless_setting_stops_with_one_line(start, name, value, said):
+    result = run(*start, **{name: value})
+    assert result.returncode != 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"Cannot start: {name}: ")
+    assert said in line
+    assert line.endswith(".")
+    assert "hush" not in line
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("DJANGO_SECRET_KEY", None),
-        ("DJANGO_SECRET_KEY", ""),
-        ("DATABASE_URL", None),
-        ("DATABASE_URL", "mysql://user:hush@host/name"),
-        ("DATABASE_URL", "postgresql://user:hu sh@host:port/name"),
+        *[("KEY_ENVIRONMENT", value) for value in ("", "Live", "a_b", "x" * 11, "é", "live\n")],
+        *[("LOG_LEVEL", value) for value in ("", "verbose", "10")],
+        *[("DJANGO_TRUSTED_PROXIES", value) for value in ("", "-1", "one", "1.5")],
+        *[(name, value) for name in FLAGS for value in ("", "ture", "2", "enabled")],
     ],
 )
-def test_a_missing_or_senseless_secret_stops_with_one_line(start, name, value):
-    result = run(*start, **{name: value})
-    assert result.returncode != 0
-    assert name in result.stderr
-    assert len(result.stderr.splitlines()) == 1
-    assert "hush" not in result.stderr
+def test_a_wrong_value_is_refused_by_name(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ImproperlyConfigured, match=f"^{name}: expected "):
+        runpy.run_path(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "setting", "expected"),
+    [
+        ("KEY_ENVIRONMENT", "test", "KEY_ENVIRONMENT", "test"),
+        ("DJANGO_TRUSTED_PROXIES", "2", "TRUSTED_PROXIES", 2),
+        *[("DJANGO_SECURE", value, "SESSION_COOKIE_SECURE", True) for value in ("true", "1", "Yes", "ON")],
+        *[("DJANGO_SECURE", value, "CSRF_COOKIE_SECURE", False) for value in ("False", "0", "no", "off")],
+        ("DJANGO_STATIC_COLLECTED", "yes", "STATIC_COLLECTED", True),
+        ("DJANGO_ALLOWED_HOSTS", "a.example, b.example", "ALLOWED_HOSTS", HOSTS),
+    ],
+)
+def test_a_right_value_is_understood(monkeypatch, name, value, setting, expected):
+    monkeypatch.setenv(name, value)
+    assert runpy.run_path(SETTINGS)[setting] == expected
+
+
+@pytest.mark.parametrize("level", ["debug", "Info", "WARNING", "error", "Critical"])
+def test_a_log_level_is_understood_in_any_case(monkeypatch, level):
+    monkeypatch.setenv("LOG_LEVEL", level)
+    assert runpy.run_path(SETTINGS)["LOGGING"]["root"]["level"] == level.upper()
+
+
+def test_all_missing_settings_are_named_at_once():
+    result = run("manage.py", "check", DJANGO_SECRET_KEY=None, DATABASE_URL=None)
+    assert result.stderr == (
+        "Cannot start: DJANGO_SECRET_KEY: is not set, and has no default; "
+        "DATABASE_URL: is not set, and has no default.\n"
+    )
 
 
 def test_an_unreachable_database_is_one_line():
@@ -153,9 +251,3 @@ def test_an_unreachable_database_is_one_line():
     assert result.returncode != 0
     assert len(result.stderr.splitlines()) == 1
     assert "hush" not in result.stderr
-
-
-def test_behind_tls_cookies_are_secure():
-    code = "from config import settings as s; print(s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE)"
-    assert run("-c", code, DJANGO_SECURE="true").stdout.split() == ["True", "True"]
-    assert run("-c", code, DJANGO_SECURE="false").stdout.split() == ["False", "False"]

@@ -13,6 +13,7 @@ admin.site.site_header = "Rate limiter"
 admin.site.site_title = "Rate limiter"
 admin.site.site_url = None  # the site is the admin
 admin.site.enable_nav_sidebar = False  # the lists need its room
+admin.site.empty_value_display = "–"
 admin.site.index_title = "Keys, tiers and what they are used for"
 
 __all__ = ["audit_event", "key", "request_log", "tier", "usage"]

@@ -8,6 +8,7 @@ from django.utils.safestring import SafeString
 
 from api_manager.models import AuditEvent
 
+from .filters import TargetFilter
 from .links import key_url, tier_url
 from .readonly import ReadOnlyAdmin
 
@@ -18,8 +19,8 @@ _URLS = {AuditEvent.Target.KEY: key_url, AuditEvent.Target.TIER: tier_url}
 class AuditEventAdmin(ReadOnlyAdmin[AuditEvent]):
     """Who did what to which key or tier, through either service."""
 
-    list_display = ("timestamp", "actor", "action", "target", "what_changed", "client_ip", "request_id")
-    list_filter = ("action", "target_type")
+    list_display = ("timestamp", "actor", "action", "target", "what_changed", "client_ip")
+    list_filter = ("action", "target_type", TargetFilter)
     search_fields = ("=actor", "=request_id", "=target_id")
     search_help_text = "An actor (admin:alice), a request id, or the number of a key or tier, in full."
 

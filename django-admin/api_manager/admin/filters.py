@@ -92,6 +92,18 @@ class KeyFilter(InputFilter):
         return _filter_number(queryset, "api_key_id", self.value(), highest=2**63 - 1)
 
 
+class TargetFilter(InputFilter):
+    """The events of one key or tier, by its number."""
+
+    title = "target number"
+    parameter_name = "target_id"
+    input_type = "number"
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The events of the key and of the tier of that number."""
+        return _filter_number(queryset, "target_id", self.value(), highest=2**63 - 1)
+
+
 class EndpointFilter(InputFilter):
     """The rows of one endpoint."""
 

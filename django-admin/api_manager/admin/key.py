@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import display_for_value
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import QuerySet
 from django.db.models.functions import Coalesce
@@ -29,7 +30,7 @@ class KeyAdmin(KeyPages):
     """Issued keys. They are revoked, never deleted."""
 
     form = KeyForm
-    list_display = ("hint", "name", "tier", "rate", "is_active", "state", "created_at", "last_used")
+    list_display = ("hint", "name", "tier", "rate", "usable", "state", "created_at", "last_used")
     list_display_links = ("hint", "name")
     list_filter = ("tier", "is_active", StatusFilter)
     list_select_related = ("tier", "activity")
@@ -41,15 +42,10 @@ class KeyAdmin(KeyPages):
         ("Limits of its own", {"fields": ("requests_per_hour", "burst")}),
         ("Life", {"fields": ("is_active", "expires_at")}),
     )
-    change_fieldsets = (
-        (None, {"fields": ("hint", "state", "name", "owner_email", "tier")}),
-        ("Limits of its own", {"fields": ("requests_per_hour", "burst", "limits")}),
-        ("Life", {"fields": ("is_active", "expires_at", "revoked_at", "predecessor", "successor")}),
-        ("History", {"fields": ("created_at", "updated_at", "last_used")}),
-    )
     readonly_fields = (
         "hint",
         "state",
+        "usable",
         "limits",
         "revoked_at",
         "predecessor",
@@ -59,9 +55,18 @@ class KeyAdmin(KeyPages):
         "last_used",
     )
 
-    def get_fieldsets(self, _request: HttpRequest, obj: APIKey | None = None) -> Any:
+    def get_fieldsets(self, request: HttpRequest, obj: APIKey | None = None) -> Any:
         """What is said of a new key, and what is known of an old one."""
-        return self.add_fieldsets if obj is None else self.change_fieldsets
+        if obj is None:
+            return self.add_fieldsets
+        # A tick where nothing can be changed says that the key works, not that it is not paused.
+        active = "is_active" if self.has_change_permission(request, obj) else "usable"
+        return (
+            (None, {"fields": ("hint", "state", "name", "owner_email", "tier")}),
+            ("Limits of its own", {"fields": ("requests_per_hour", "burst", "limits")}),
+            ("Life", {"fields": (active, "expires_at", "revoked_at", "predecessor", "successor")}),
+            ("History", {"fields": ("created_at", "updated_at", "last_used")}),
+        )
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -128,24 +133,30 @@ class KeyAdmin(KeyPages):
         """What the key is good for now."""
         return format_html('<span class="status status-{}">{}</span>', key.status, key.status.label)
 
-    @admin.display(description="last used", ordering="activity__last_used_at", empty_value="never")
-    def last_used(self, key: APIKey) -> Any:
-        """When a request last came with the key; None when none has."""
+    @admin.display(description="active", boolean=True)
+    def usable(self, key: APIKey) -> bool:
+        """Whether requests with the key are let through now: neither paused, nor expired, nor revoked."""
+        return key.status == APIKey.Status.ACTIVE
+
+    # A page of one key prints what these return as it is, so empty values and times are written here.
+    @admin.display(description="last used", ordering="activity__last_used_at")
+    def last_used(self, key: APIKey) -> str:
+        """When a request last came with the key."""
         activity = getattr(key, "activity", None)
-        return activity and activity.last_used_at
+        return display_for_value(activity and activity.last_used_at, "never")
 
-    @admin.display(description="replaces", empty_value="–")
-    def predecessor(self, key: APIKey) -> SafeString | None:
+    @admin.display(description="replaces")
+    def predecessor(self, key: APIKey) -> str:
         """The key this one was rotated from."""
-        return None if key.replaces is None else key_link(key.replaces)
+        return key_link(key.replaces) if key.replaces else self.get_empty_value_display()
 
-    @admin.display(description="replaced by", empty_value="–")
-    def successor(self, key: APIKey) -> SafeString | None:
+    @admin.display(description="replaced by")
+    def successor(self, key: APIKey) -> str:
         """The key this one was rotated to."""
         new = APIKey.objects.filter(replaces=key).first()
-        return None if new is None else key_link(new)
+        return key_link(new) if new else self.get_empty_value_display()
 
-    def save_model(self, request: HttpRequest, obj: APIKey, form: Any, change: bool) -> None:  # noqa: FBT001 -- Django's signature
+    def save_model(self, request: HttpRequest, obj: APIKey, form: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
         """Issues a new key, or saves what was changed."""
         actor = Actor.of_request(request)
         if change:
@@ -196,7 +207,7 @@ class KeyAdmin(KeyPages):
         for key in queryset:
             try:
                 changed += self.logged(request, key, f"{done}.", operation)
-            except keys.KeyRefusedError as exc:
+            except keys.ConflictError as exc:
                 self.message_user(request, str(exc), messages.WARNING)
         unchanged = queryset.count() - changed
         self.message_user(request, f"{done}: {changed}." + (f" Unchanged: {unchanged}." if unchanged else ""))

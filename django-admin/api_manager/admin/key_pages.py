@@ -58,7 +58,7 @@ class KeyPages(ModelAdmin[APIKey]):
         return cast("_IssuingRequest", request).issued
 
     def shown_once(self, request: HttpRequest, issued: keys.Issued) -> TemplateResponse:
-        """The page with the plaintext, which neither browser nor proxy may keep."""
+        """The page with the secret, which neither browser nor proxy may keep."""
         response = self._page(request, "issued", "The new key", issued=issued, original=issued.key)
         response["Cache-Control"] = "no-store"
         return response
@@ -77,17 +77,13 @@ class KeyPages(ModelAdmin[APIKey]):
         """Asks for the grace, then shows the successor once."""
         key = self._changeable([key_id], request)[0]
         form = RotateForm(request.POST or None)
-        if form.is_valid():
-            try:
-                with transaction.atomic():
-                    issued = keys.rotate(key.pk, form.grace, Actor.of_request(request))
-                    minutes = form.cleaned_data["grace_minutes"]
-                    self.log_change(request, key, f"Rotated to {issued.key.hint}, grace {minutes} min.")
-                    self.log_addition(request, issued.key, f"Issued to replace {key.hint}.")
-            except keys.KeyRefusedError as exc:
-                form.add_error(None, str(exc))
-            else:
-                return self.shown_once(request, issued)
+        try:
+            keys.refuse_unrotatable(key)
+            if form.is_valid():
+                return self.shown_once(request, self._rotated(request, key, form))
+        except keys.ConflictError as exc:
+            self.message_user(request, str(exc), messages.ERROR)
+            return HttpResponseRedirect(key_url(key.pk))
         return self._page(request, "rotate", "Rotate a key", form=form, original=key)
 
     def revoke_view(self, request: HttpRequest) -> HttpResponse:
@@ -107,6 +103,15 @@ class KeyPages(ModelAdmin[APIKey]):
             if changed:
                 self.log_change(request, key, message)
         return changed
+
+    @transaction.atomic
+    def _rotated(self, request: HttpRequest, key: APIKey, form: RotateForm) -> keys.Issued:
+        """Rotates a key, and writes that into Django's history too."""
+        issued = keys.rotate(key.pk, form.grace, Actor.of_request(request))
+        minutes = form.cleaned_data["grace_minutes"]
+        self.log_change(request, key, f"Rotated to {issued.key.hint}, grace {minutes} min.")
+        self.log_addition(request, issued.key, f"Issued to replace {key.hint}.")
+        return issued
 
     def _changeable(self, ids: list[int], request: HttpRequest) -> list[APIKey]:
         """The keys of these ids, for an operator who may change keys."""

@@ -33,7 +33,7 @@ class ReadOnlyAdmin(ModelAdmin[Row]):
     show_facets = admin.ShowFacets.NEVER  # each would be a count of the whole table
     sortable_by = ()  # only the order of an index is affordable
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ARG002 -- Django names them
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ARG002  # Django names them
         """Ours."""
         return UncountedChangeList
 

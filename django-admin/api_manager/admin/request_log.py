@@ -51,7 +51,7 @@ class RequestLogAdmin(ReadOnlyAdmin[RequestLog]):
         """Whose request it was."""
         return key_link(row.api_key)
 
-    @admin.display(description="remaining", empty_value="–")
+    @admin.display(description="remaining")
     def tokens_left(self, row: RequestLog) -> Any:
         """Whole tokens left after the decision."""
         return row.remaining if row.remaining is None else intcomma(row.remaining)

@@ -48,7 +48,7 @@ class TierAdmin(ModelAdmin[Tier]):
         count = getattr(tier, "key_count", 0)
         return format_html('<a href="{}">{}</a>', keys_of_tier_url(tier), intcomma(count))
 
-    def save_model(self, request: HttpRequest, obj: Tier, _form: Any, change: bool) -> None:  # noqa: FBT001 -- Django's signature
+    def save_model(self, request: HttpRequest, obj: Tier, _form: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
         """Saves with an audit event."""
         save = tiers.update if change else tiers.create
         save(obj, Actor.of_request(request))

@@ -55,4 +55,4 @@ class Command(BaseCommand):
             raise CommandError(f"--environment: {exc}") from exc
         self.stderr.write(f"Issued {issued.key.hint} ({issued.key.name}, {issued.key.tier}).", str)
         self.stderr.write("Keep the key: it is not stored and cannot be shown again.", str)
-        self.stdout.write(issued.plaintext)
+        self.stdout.write(issued.secret)
