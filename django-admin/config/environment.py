@@ -1,81 +1,74 @@
-"""The environment, read strictly: a value that is not understood is an error, never a default."""
+"""The environment, read once and strictly: a value that is not understood is an error, never a default."""
 
-import os
-import re
-from typing import Any, Final
+from typing import Annotated, Any, Literal
 
-import environ  # type: ignore[import-untyped]  # it has no annotations
+import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
-
-_FLAGS: Final = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(
-    ("false", "0", "no", "off"), False
-)
-_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
-def require(*names: str) -> None:
-    """Names all variables at once that must be set and are not."""
-    problems = [
-        f"{name}: {'is empty' if name in os.environ else 'is not set, and has no default'}"
-        for name in names
-        if not os.environ.get(name)
-    ]
-    if problems:
-        raise ImproperlyConfigured("; ".join(problems))
+def _words(text: object) -> object:
+    return [word.strip() for word in text.split(",") if word.strip()] if isinstance(text, str) else text
 
 
-def text(name: str, default: str = "") -> str:
-    """Any text."""
-    return os.environ.get(name, default)
+def _lower(text: object) -> object:
+    return text.lower() if isinstance(text, str) else text
 
 
-def words(name: str) -> list[str]:
-    """A list, separated by commas; unset: empty."""
-    return [word.strip() for word in text(name).split(",") if word.strip()]
-
-
-def flag(name: str) -> bool:
-    """Yes or no; unset: no."""
-    value = _FLAGS.get(text(name, "false").lower())
-    if value is None:
-        raise _wrong(name, f"one of {', '.join(_FLAGS)}")
-    return value
-
-
-def count(name: str) -> int:
-    """A whole number from 0; unset: 0."""
-    value = text(name, "0")
-    if re.fullmatch(r"[0-9]{1,9}", value) is None:
-        raise _wrong(name, "a whole number, 0 or more")
-    return int(value)
-
-
-def key_environment(name: str) -> str:
-    """The middle word of a key."""
-    value = text(name, "live")
-    if re.fullmatch(r"[a-z]{1,10}", value) is None:
-        raise _wrong(name, "1 to 10 lower-case letters")
-    return value
-
-
-def log_level(name: str) -> str:
-    """The lowest level that is logged, in any case."""
-    value = text(name, "info").lower()
-    if value not in _LEVELS:
-        raise _wrong(name, f"one of {', '.join(_LEVELS)}")
-    return value
-
-
-def database(name: str) -> dict[str, Any]:
-    """Django's form of a database's URL. What is wrong with one is not repeated: it has a password."""
-    url = text(name)
+def _is_postgresql(url: SecretStr) -> SecretStr:
     try:
-        if url.startswith(("postgresql://", "postgres://")):
-            return dict(environ.Env.db_url_config(url))
-    except ValueError:
-        pass
-    raise _wrong(name, "postgresql://user:password@host:port/name, with a password that is URL-encoded")
+        known = url.get_secret_value().startswith(("postgresql://", "postgres://"))
+        if known and dj_database_url.parse(url.get_secret_value()):
+            return url
+    except (ValueError, dj_database_url.ParseError):
+        pass  # not in its words: they quote the address, and so the password
+    raise ValueError("expected postgresql://user:password@host:port/name, the password URL-encoded")
 
 
-def _wrong(name: str, expected: str) -> ImproperlyConfigured:
-    return ImproperlyConfigured(f"{name}: expected {expected}")
+Words = Annotated[list[str], NoDecode, BeforeValidator(_words)]
+
+
+class Environment(BaseSettings):
+    """What the environment may say; secrets and addresses have no default."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    django_secret_key: SecretStr = Field(min_length=1)
+    database_url: Annotated[SecretStr, AfterValidator(_is_postgresql)]
+    django_allowed_hosts: Words = []
+    django_csrf_trusted_origins: Words = []
+    django_secure: bool = False
+    django_static_collected: bool = False
+    django_trusted_proxies: Annotated[int, Field(ge=0)] = 0
+    api_database_role: Annotated[str, Field(min_length=1, max_length=63)] = "ratelimiter_api"
+    key_environment: Annotated[str, Field(pattern=r"^[a-z]{1,10}$")] = "live"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)
+    ] = "info"
+
+    def database(self) -> dict[str, Any]:
+        """Django's form of the database's address."""
+        return dict(
+            dj_database_url.parse(
+                self.database_url.get_secret_value(), conn_max_age=60, conn_health_checks=True
+            )
+        )
+
+
+def read() -> Environment:
+    """The environment.
+
+    Raises:
+        ImproperlyConfigured: names every variable that is missing or wrong, in one line.
+
+    """
+    try:
+        return Environment()
+    except ValidationError as exc:
+        problems = []
+        for error in exc.errors(include_url=False, include_input=False):
+            name = str(error["loc"][0]).upper()
+            missing = error["type"] == "missing"
+            problems.append(f"{name}: {'is not set, and has no default' if missing else error['msg']}")
+        raise ImproperlyConfigured("; ".join(problems)) from None

@@ -8,23 +8,21 @@ from pathlib import Path
 from config import environment
 from config.logs import logging_config
 
-environment.require("DJANGO_SECRET_KEY", "DATABASE_URL")
+ENVIRONMENT = environment.read()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 DEBUG = False
-SECRET_KEY = environment.text("DJANGO_SECRET_KEY")
+SECRET_KEY = ENVIRONMENT.django_secret_key.get_secret_value()
 
 # Health checks on this host ask for localhost, whatever name the site has outside.
-ALLOWED_HOSTS = [*environment.words("DJANGO_ALLOWED_HOSTS"), "localhost", "127.0.0.1"]
-CSRF_TRUSTED_ORIGINS = environment.words("DJANGO_CSRF_TRUSTED_ORIGINS")
+ALLOWED_HOSTS = [*ENVIRONMENT.django_allowed_hosts, "localhost", "127.0.0.1"]
+CSRF_TRUSTED_ORIGINS = ENVIRONMENT.django_csrf_trusted_origins
 
-DATABASES = {"default": environment.database("DATABASE_URL")}
-DATABASES["default"]["CONN_MAX_AGE"] = 60
-DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DATABASES = {"default": ENVIRONMENT.database()}
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 3)
-API_DATABASE_ROLE = environment.text("API_DATABASE_ROLE", "ratelimiter_api")
-KEY_ENVIRONMENT = environment.key_environment("KEY_ENVIRONMENT")
+API_DATABASE_ROLE = ENVIRONMENT.api_database_role
+KEY_ENVIRONMENT = ENVIRONMENT.key_environment
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
@@ -75,7 +73,7 @@ FORMAT_MODULE_PATH = ["config.formats"]
 # Development serves the apps' files as they lie. A deployment sets DJANGO_STATIC_COLLECTED, for
 # collectstatic and when it runs, and serves hashed, compressed files cached for ever.
 STATIC_URL = "static/"
-STATIC_COLLECTED = environment.flag("DJANGO_STATIC_COLLECTED")
+STATIC_COLLECTED = ENVIRONMENT.django_static_collected
 STATIC_ROOT = BASE_DIR / "staticfiles" if STATIC_COLLECTED else None
 WHITENOISE_USE_FINDERS = not STATIC_COLLECTED
 STORAGES = {
@@ -100,13 +98,13 @@ SESSION_COOKIE_AGE = 12 * 60 * 60
 X_FRAME_OPTIONS = "DENY"
 
 # How many proxies of ours stand in front and append to X-Forwarded-For; 0: nobody's word is taken.
-TRUSTED_PROXIES = environment.count("DJANGO_TRUSTED_PROXIES")
+TRUSTED_PROXIES = ENVIRONMENT.django_trusted_proxies
 
 # Set where a proxy of ours terminates TLS, and sets or removes X-Forwarded-Proto itself.
-SECURE = environment.flag("DJANGO_SECURE")
+SECURE = ENVIRONMENT.django_secure
 SESSION_COOKIE_SECURE = SECURE
 CSRF_COOKIE_SECURE = SECURE
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE else None
 
-LOGGING = logging_config(environment.log_level("LOG_LEVEL"))
+LOGGING = logging_config(ENVIRONMENT.log_level)

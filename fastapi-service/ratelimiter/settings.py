@@ -26,7 +26,7 @@ class DrainSettings(BaseSettings):
         1, description="Shards of buckets and streams; all keys of a shard share a hash tag."
     )
     request_log_retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     api_host: str = Field("127.0.0.1", description="The address to listen on.")
     drain_metrics_port: Annotated[int | None, Field(ge=1, le=65535)] = Field(
         None, description="Where a drain that runs by itself serves its metrics; unset: nowhere."

@@ -7,12 +7,15 @@ bytes that ``record.encode`` made and the outcome that the script added. ``outbo
 
 ``drain`` copies entries into PostgreSQL: rows by COPY, ``usage_hourly``, ``key_activity`` and the
 cursor, all in one transaction; only then is the stream trimmed. One drain at a time leads, by an
-advisory lock; any process can take over. The cursor moves by compare-and-set, so that neither a
-ghost that still holds the lock nor a second drain can write a row twice. It names the stream's
-epoch: a Redis that comes back empty starts a new one, and its ids start anew.
+advisory lock; any process can take over, and does so without the lock if the leader stands still.
+The cursor moves by compare-and-set, so that neither a ghost that still holds the lock nor a second
+drain can write a row twice. It names the stream's epoch: a Redis that comes back empty starts a new
+one, and its ids start anew. A take is never retried, so a record needs no id to tell a double by.
 
 **Failure.** PostgreSQL may be away for hours: the stream grows, bounded to half of Redis's
-``maxmemory``; beyond, the oldest records are dropped, and as records are numbered the next drain
-counts exactly how many. A record takes some 35 bytes of Redis (a batch of 16), 90 if it comes
-alone. A record that cannot be read is set aside and counted, and never holds up the others.
+``maxmemory`` by ``bound``, in every worker; beyond, the oldest records are dropped, and as records
+are numbered the next drain counts exactly how many. A record takes 25 (a batch of 16) to 71 bytes
+(alone) of Redis: half of 256 MB holds half an hour at 1 000 lone records a second, and longer the
+busier the workers. A record that cannot be read, or that PostgreSQL refuses, is set aside and
+counted, and never holds up the others.
 """
