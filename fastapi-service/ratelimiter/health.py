@@ -48,10 +48,13 @@ class Probes:
         return await _probe(lambda: self._redis.set(redis_keys.PROBE, 1, px=1000))
 
     async def backlog(self) -> Probe:
-        """How many records wait to be copied into PostgreSQL."""
+        """What waits to be copied into PostgreSQL: an ``outbox.Backlog`` over all shards."""
 
-        async def total() -> int:
-            return sum([await outbox.backlog(self._redis, shard) for shard in range(self._shards)])
+        async def total() -> outbox.Backlog:
+            shards = [await outbox.backlog(self._redis, shard) for shard in range(self._shards)]
+            return outbox.Backlog(
+                sum(shard.records for shard in shards), max(shard.lag_seconds for shard in shards)
+            )
 
         return await _probe(total)
 

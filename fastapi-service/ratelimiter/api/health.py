@@ -21,27 +21,32 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from ratelimiter.health import Probe, Probes
+from ratelimiter.request_log.outbox import Backlog
 
 from .schemas import Check, HealthAnswer, Live
+
+MAX_LAG_SECONDS: Final = 30.0
+"""A log whose oldest record has waited longer makes the service degraded."""
 
 
 def make_router(probes: Probes) -> APIRouter:
     """The routes that tell how the service is."""
     router = APIRouter(tags=["health"])
 
-    @router.get("/health", responses={503: {"model": HealthAnswer}})
+    @router.get("/health", responses={503: {"model": HealthAnswer}}, response_model_exclude_none=True)
     async def health(response: Response) -> HealthAnswer:
         """How the service is; 503 only when it can no longer decide, that is without Redis."""
         redis, postgres, backlog = await asyncio.gather(probes.redis(), probes.postgres(), probes.backlog())
         checks = {
             "redis": _check(redis),
             "postgres": _check(postgres),
-            "request_log": _check(backlog).model_copy(update={"backlog": backlog.value}),
+            "request_log": _check_log(backlog),
         }
         if not redis.answered:
             response.status_code = 503
             return HealthAnswer(status="down", checks=checks)
-        return HealthAnswer(status="ok" if postgres.answered else "degraded", checks=checks)
+        well = all(check.status == "ok" for check in checks.values())
+        return HealthAnswer(status="ok" if well else "degraded", checks=checks)
 
     @router.get("/health/live")
     async def live() -> Live:
@@ -73,6 +78,18 @@ def _check(probe: Probe) -> Check:
     return Check(status="down")
 
 
+def _check_log(probe: Probe) -> Check:
+    if not probe.answered:
+        return Check(status="down")
+    backlog: Backlog = probe.value
+    return Check(
+        status="ok" if backlog.lag_seconds <= MAX_LAG_SECONDS else "lagging",
+        latency_ms=probe.latency_ms,
+        backlog=backlog.records,
+        lag_seconds=round(backlog.lag_seconds, 1),
+    )
+
+
 class _Gauges(Collector):
     """The gauges of this scrape; what could not be asked is left out rather than guessed."""
 
@@ -90,7 +107,12 @@ class _Gauges(Collector):
             yield GaugeMetricFamily(
                 "request_log_backlog",
                 "Records that wait to be copied into PostgreSQL.",
-                self._backlog.value,
+                self._backlog.value.records,
+            )
+            yield GaugeMetricFamily(
+                "request_log_lag_seconds",
+                "How long the oldest record has waited to be copied; 0 when none waits.",
+                self._backlog.value.lag_seconds,
             )
         if self._active.answered:
             keys = GaugeMetricFamily(

@@ -182,11 +182,12 @@ class UsageAnswer(BaseModel):
 
 
 class Check(BaseModel):
-    """The state of one dependency."""
+    """The state of one dependency; a log that lags stays behind by over 30 s."""
 
-    status: Literal["ok", "down"]
+    status: Literal["ok", "lagging", "down"]
     latency_ms: float | None = None
     backlog: int | None = Field(None, description="Records that wait to be copied into PostgreSQL.")
+    lag_seconds: float | None = Field(None, description="How long the oldest of them has waited.")
 
 
 class HealthAnswer(BaseModel):

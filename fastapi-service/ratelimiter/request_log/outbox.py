@@ -60,10 +60,23 @@ class Entry:
         return cls(entry_id.decode(), epoch, start, records, malformed)
 
 
-async def backlog(redis: "AsyncRedis", shard: int) -> int:
-    """How many records of a shard wait to be copied."""
-    appended, drained = await cast("Any", redis.hmget(redis_keys.stream_state(shard), ["seq", "drained"]))
-    return max(0, int(appended or 0) - int(drained or 0))
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits to be copied: how many records, and for how long the oldest of them (0: none)."""
+
+    records: int
+    lag_seconds: float
+
+
+async def backlog(redis: "AsyncRedis", shard: int) -> Backlog:
+    """The backlog of a shard's stream."""
+    pipeline = redis.pipeline(transaction=True)
+    pipeline.hmget(redis_keys.stream_state(shard), ["seq", "drained"])
+    pipeline.xrange(redis_keys.stream(shard), count=1)
+    pipeline.time()
+    (appended, drained), oldest, (seconds, _) = await pipeline.execute()
+    lag = seconds - int(oldest[0][0].split(b"-")[0]) / 1000 if oldest else 0.0
+    return Backlog(max(0, int(appended or 0) - int(drained or 0)), max(0.0, lag))
 
 
 class Outbox:

@@ -13,7 +13,7 @@ from ratelimiter.limiter.token_bucket import TokenBucket
 from ratelimiter.request_log import sql
 from ratelimiter.request_log.bound import bound
 from ratelimiter.request_log.drain import Cursor, CursorMoved, Drain, make_drain
-from ratelimiter.request_log.outbox import Outbox, backlog
+from ratelimiter.request_log.outbox import Backlog, Outbox, backlog
 from ratelimiter.request_log.record import encode
 
 POLICY = Policy.of(10, 5)
@@ -80,7 +80,7 @@ async def test_rows_usage_activity_and_cursor_move_together(bucket, redis, drain
     assert abs(last_used - datetime.now(UTC)) < timedelta(seconds=10)
     assert database.sql("SELECT position FROM drain_cursor") == [(10,)]
     assert await redis.xlen(redis_keys.stream(0)) == 0
-    assert await backlog(redis, 0) == 0
+    assert await backlog(redis, 0) == Backlog(0, 0.0)
     assert counters() == {"written": 10, "dropped": 0, "malformed": 0}
 
 
@@ -328,7 +328,7 @@ async def test_postgres_away_and_back(bucket, redis, redis_server, database, eve
         await eventually(lambda: rows(database) == 1)
         with database.away():
             await decide(bucket, 10)
-            assert await backlog(redis, 0) == 10
+            assert (await backlog(redis, 0)).records == 10
         await eventually(lambda: rows(database) == 11)
     finally:
         stop.set()

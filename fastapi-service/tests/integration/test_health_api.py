@@ -1,4 +1,6 @@
+import json
 import re
+import time
 
 import httpx
 import pytest
@@ -43,6 +45,17 @@ async def test_without_postgres_it_is_degraded_but_decides(client, database, iss
         samples = await metrics(client)
     assert samples["postgres_up", ()] == 0
     assert ("active_api_keys", (("tier", "free"),)) not in samples
+
+
+async def test_a_log_that_lags_makes_it_degraded(client, redis):
+    await redis.xadd("rl:{0}:log", {"head": "1 0 0"}, id=f"{int(time.time() - 31) * 1000}-0")
+    await redis.hset("rl:{0}:log:state", "seq", 7)  # and no epoch: the drain waits for one
+    health = (await client.get("/health")).json()
+    assert health["status"] == "degraded"
+    check = health["checks"]["request_log"]
+    assert (check["status"], check["backlog"]) == ("lagging", 7)
+    assert check["lag_seconds"] > 30
+    assert (await metrics(client))["request_log_lag_seconds", ()] > 30
 
 
 async def test_without_redis_it_is_down_but_alive(client, redis_server):
@@ -130,9 +143,6 @@ async def test_the_document_shows_every_route_with_its_statuses_and_headers(docu
 
 
 async def test_every_reference_in_the_document_leads_somewhere(document):
-    import json
-    import re
-
     references = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
     assert references <= set(document["components"]["schemas"])
     assert set(document["components"]["securitySchemes"]) == {"ManagementToken", "ApiKey"}
