@@ -63,6 +63,12 @@ class MethodNotAllowed(ApiError):
     status, slug, title = 405, "method-not-allowed", "Method not allowed"
 
 
+class UnknownMethod(ApiError):
+    """The method is none that HTTP defines (RFC 9110, 15.6.2)."""
+
+    status, slug, title = 501, "unknown-method", "Unknown method"
+
+
 class BodyTooSlow(ApiError):
     """The client takes too long to send its body."""
 

@@ -15,13 +15,14 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ratelimiter import addresses, metrics
-from ratelimiter.errors import ApiError, BodyTooLarge, BodyTooSlow
+from ratelimiter.errors import ApiError, BodyTooLarge, BodyTooSlow, UnknownMethod
 
 MAX_BODY_BYTES: Final = 4096
 MAX_BODY_SECONDS: Final = 5
 PROBLEM_JSON: Final = b"application/problem+json"
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _UNMATCHED: Final = "unmatched"
 
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
@@ -138,6 +139,7 @@ class Edge:
             await send(message)
 
         try:
+            _require_known_method(scope)
             body = await read_body(scope, receive)
             await self._app(_as_json(scope), _replay(body, receive), send_with_id)
         except ConnectionResetError:
@@ -161,6 +163,12 @@ class Edge:
                     duration_ms=round(seconds * 1000, 2),
                     client_ip=client_ip(scope),
                 )
+
+
+def _require_known_method(scope: Scope) -> None:
+    """Refuse what is no method of HTTP: it would become the label of a metric."""
+    if scope["method"] not in _METHODS:
+        raise UnknownMethod("The method is none that HTTP defines.")
 
 
 def _as_json(scope: Scope) -> Scope:

@@ -262,6 +262,13 @@ async def test_another_method_is_answered_with_those_there_are(client, method, p
     assert answer.headers["allow"] == allowed
 
 
+async def test_a_method_that_nobody_knows_is_not_implemented(client):
+    answer = await client.request("NEEDLE", "/health")
+    assert answer.status_code == 501
+    assert answer.json()["type"] == "urn:ratelimiter:problem:unknown-method"
+    assert answer.headers["x-request-id"]
+
+
 async def test_nothing_lives_elsewhere(client):
     for path in ("/api", "/docs/assets/none", "/api/keys/", "/nowhere"):
         answer = await client.get(path)
