@@ -187,7 +187,9 @@ async def test_a_flood_of_unknown_keys_is_bounded_and_does_not_hold_up_an_edit(
     await eventually(arrived)
     assert monotonic() - edited < 1
     store.before_answer = lambda: None
-    assert {type(result) for result in await flood} == {KeysUnavailable, type(None)}
+    answers = {type(result) for result in await flood}
+    assert KeysUnavailable in answers
+    assert answers <= {KeysUnavailable, type(None)}
 
 
 @pytest.mark.parametrize("column", ["expires_at", "revoked_at"])
