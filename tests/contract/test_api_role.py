@@ -1,0 +1,28 @@
+"""What the API service's database role may not do."""
+
+import psycopg2
+import pytest
+
+from ratelimiter.database import connect
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE mine (id int)",
+        "DELETE FROM request_log",
+        "SELECT * FROM request_log",
+        "UPDATE api_key SET digest = digest",
+        "DELETE FROM api_key",
+        "UPDATE tier SET burst = 1",
+        "SELECT * FROM audit_event",
+        "SELECT * FROM auth_user",
+        "SELECT * FROM django_session",
+        "DROP TABLE request_log_default",
+    ],
+)
+def test_the_api_role_may_do_no_more_than_it_must(database, statement):
+    connection = connect(database.api_url, "test")
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege), connection.cursor() as cursor:
+        cursor.execute(statement)
+    connection.close()
