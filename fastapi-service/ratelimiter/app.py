@@ -25,7 +25,7 @@ from .keys.news import KeyNews
 from .keys.store import KeyStore
 from .limiter.token_bucket import TokenBucket
 from .request_log.bound import keep_bounded
-from .request_log.drain import make_drain
+from .request_log.drain import start_drains
 from .settings import Settings, load_settings
 
 PROBE_THREADS: Final = 2
@@ -81,17 +81,12 @@ def create_app(settings: Settings | None = None) -> Application:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop_drains = threading.Event()
-        drains = []
-        if settings.request_log_drain:
-            for shard in range(settings.redis_shards):
-                drain = make_drain(
-                    redis_url, database_url, shard, settings.request_log_retention_days, stop_drains
-                )
-                drains.append(threading.Thread(target=drain.run, name=f"drain-{shard}", daemon=True))
         bounding = asyncio.get_running_loop().create_task(keep_bounded(client, settings.redis_shards))
         await directory.start()
-        for thread in drains:
-            thread.start()
+        shards = settings.redis_shards if settings.request_log_drain else 0
+        drains = start_drains(
+            redis_url, database_url, shards, settings.request_log_retention_days, stop_drains
+        )
         try:
             yield
         finally:

@@ -4,9 +4,10 @@ A denial is no error: it is a ``Decision``, and only the API's edge makes a 429 
 """
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 TYPE_BASE: Final = "urn:ratelimiter:problem:"
+UNFORESEEN: Final = "Something failed here that should not have; the request id finds it in the log."
 
 
 @dataclass
@@ -94,6 +95,16 @@ class InvalidInput(ApiError):
     errors: list[dict[str, str]] = field(default_factory=list)
 
     status, slug, title = 422, "invalid-input", "The input is not valid"
+
+    @classmethod
+    def of(cls, errors: list[dict[str, str]]) -> Self:
+        """The error of these fields, all named in the detail."""
+        return cls("; ".join(f"{error['field']}: {error['message']}" for error in errors), errors=errors)
+
+    @classmethod
+    def at(cls, name: str, message: str) -> Self:
+        """The error of one field."""
+        return cls.of([{"field": name, "message": message}])
 
     def problem(self) -> dict[str, Any]:
         """The members of the problem document, with the fields that are wrong."""

@@ -80,28 +80,28 @@ class InputFilter(admin.SimpleListFilter):
         }
 
 
-class KeyFilter(InputFilter):
+class NumberFilter(InputFilter):
+    """The rows with a number in a column; ``parameter_name`` names the column, too."""
+
+    input_type = "number"
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows of that number."""
+        return _filter_number(queryset, str(self.parameter_name), self.value(), highest=2**63 - 1)
+
+
+class KeyFilter(NumberFilter):
     """The rows of one key, by its number."""
 
     title = "key number"
     parameter_name = "api_key"
-    input_type = "number"
-
-    def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The rows of that key."""
-        return _filter_number(queryset, "api_key_id", self.value(), highest=2**63 - 1)
 
 
-class TargetFilter(InputFilter):
-    """The events of one key or tier, by its number."""
+class TargetFilter(NumberFilter):
+    """The events of the key and of the tier of a number."""
 
     title = "target number"
     parameter_name = "target_id"
-    input_type = "number"
-
-    def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The events of the key and of the tier of that number."""
-        return _filter_number(queryset, "target_id", self.value(), highest=2**63 - 1)
 
 
 class EndpointFilter(InputFilter):

@@ -1,8 +1,9 @@
 """From the X-API-Key header to the key's record, for the data plane and for FastAPI's routes."""
 
+from time import time
 from typing import Final
 
-from ratelimiter.errors import Unauthenticated
+from ratelimiter.errors import KeyRefused, Unauthenticated
 from ratelimiter.keys.directory import KeyDirectory
 from ratelimiter.keys.record import KeyRecord
 
@@ -23,6 +24,18 @@ async def authenticate(directory: KeyDirectory, presented: str | None) -> KeyRec
     if key is None:
         raise _unauthenticated("The key is not one that was issued here.")
     return key
+
+
+def require_usable(key: KeyRecord) -> None:
+    """Let a key pass that may be used now.
+
+    Raises:
+        KeyRefused: it is revoked, paused or expired.
+
+    """
+    refusal = key.refusal(time())
+    if refusal is not None:
+        raise KeyRefused(refusal)
 
 
 def _unauthenticated(detail: str) -> Unauthenticated:

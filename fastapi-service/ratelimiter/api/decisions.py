@@ -2,9 +2,10 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
-from time import perf_counter, time
-from typing import Final
+from time import perf_counter
+from typing import Any, Final
 
 import structlog
 from pydantic import ValidationError
@@ -27,7 +28,7 @@ from ratelimiter.limiter.token_bucket import TokenBucket
 from ratelimiter.request_log import record
 
 from . import edge
-from .authentication import authenticate
+from .authentication import authenticate, require_usable
 from .headers import POLICY_NAME, rate_limit_headers
 from .schemas import DecisionRequest, field_errors
 
@@ -42,7 +43,6 @@ log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 
 _METHODS: Final = {REQUEST_PATH: "POST", CHECK_PATH: "GET"}
 _DEFAULT_REQUEST: Final = DecisionRequest()
-_JSON: Final = (b"content-type", b"application/json")
 
 
 class DecisionApi:
@@ -80,19 +80,15 @@ class DecisionApi:
     async def _request(self, scope: Scope, receive: Receive, send: Send, identifier: str) -> None:
         key = await self._key(scope)
         address = edge.client_ip(scope)
-        refusal = key.refusal(time())
-        if refusal is not None:
-            try:
-                await self._bucket.refuse(key.subject, record.encode(key.id, 1, address, REQUEST_PATH))
-            except LimiterUnavailable:
-                metrics.LOG_DROPPED.inc()  # refusing needs no Redis; only the record of it does
-            metrics.DECISIONS.labels(key.tier, "refused").inc()
-            raise KeyRefused(refusal)
+        try:
+            require_usable(key)
+        except KeyRefused:
+            await self._record_refusal(key, address)
+            raise
         asked = _parse(await edge.read_body(scope, receive))
         policy = Policy.of(key.requests_per_hour, key.burst)
         if asked.cost > policy.capacity:
-            message = f"must be at most the burst, {policy.capacity}"
-            raise InvalidInput(f"cost: {message}", errors=[{"field": "cost", "message": message}])
+            raise InvalidInput.at("cost", f"must be at most the burst, {policy.capacity}")
         decision = await self._bucket.take(
             key.subject, policy, asked.cost, record.encode(key.id, asked.cost, address, asked.endpoint)
         )
@@ -106,11 +102,16 @@ class DecisionApi:
 
     async def _check(self, scope: Scope, send: Send, identifier: str) -> None:
         key = await self._key(scope)
-        refusal = key.refusal(time())
-        if refusal is not None:
-            raise KeyRefused(refusal)
+        require_usable(key)
         decision = await self._bucket.peek(key.subject, Policy.of(key.requests_per_hour, key.burst))
         await _send_decision(send, key, decision, identifier)
+
+    async def _record_refusal(self, key: KeyRecord, address: str | None) -> None:
+        try:
+            await self._bucket.refuse(key.subject, record.encode(key.id, 1, address, REQUEST_PATH))
+        except LimiterUnavailable:
+            metrics.LOG_DROPPED.inc()  # refusing needs no Redis; only the record of it does
+        metrics.DECISIONS.labels(key.tier, "refused").inc()
 
     async def _key(self, scope: Scope) -> KeyRecord:
         presented = edge.header(scope, b"x-api-key")
@@ -143,9 +144,7 @@ def _parse(body: bytes) -> DecisionRequest:
         errors = exc.errors(include_url=False, include_context=False, include_input=False)
         if errors[0]["type"] == "json_invalid":
             raise MalformedBody(errors[0]["msg"].replace("Invalid JSON", "The body is not JSON")) from exc
-        fields = field_errors(errors)
-        detail = "; ".join(f"{error['field']}: {error['message']}" for error in fields)
-        raise InvalidInput(detail, errors=fields) from exc
+        raise InvalidInput.of(field_errors(errors)) from exc
 
 
 def _answer(key: KeyRecord, decision: Decision) -> dict[str, bool | int | str]:
@@ -159,14 +158,7 @@ def _answer(key: KeyRecord, decision: Decision) -> dict[str, bool | int | str]:
 
 
 async def _send_decision(send: Send, key: KeyRecord, decision: Decision, identifier: str) -> None:
-    body = json.dumps(_answer(key, decision)).encode()
-    headers = [
-        _JSON,
-        (b"content-length", b"%d" % len(body)),
-        (b"x-request-id", identifier.encode()),
-        *rate_limit_headers(decision),
-    ]
-    await edge.send_response(send, 200, headers, body)
+    await _send(send, 200, b"application/json", _answer(key, decision), decision, identifier)
 
 
 async def _send_denial(send: Send, key: KeyRecord, decision: Decision, identifier: str) -> None:
@@ -179,11 +171,17 @@ async def _send_denial(send: Send, key: KeyRecord, decision: Decision, identifie
         "violated-policies": [POLICY_NAME],
         **_answer(key, decision),
     }
-    body = json.dumps(problem).encode()
+    await _send(send, 429, edge.PROBLEM_JSON, problem, decision, identifier)
+
+
+async def _send(
+    send: Send, status: int, media_type: bytes, answer: Mapping[str, Any], decision: Decision, identifier: str
+) -> None:
+    body = json.dumps(answer).encode()
     headers = [
-        (b"content-type", edge.PROBLEM_JSON),
+        (b"content-type", media_type),
         (b"content-length", b"%d" % len(body)),
         (b"x-request-id", identifier.encode()),
         *rate_limit_headers(decision),
     ]
-    await edge.send_response(send, 429, headers, body)
+    await edge.send_response(send, status, headers, body)

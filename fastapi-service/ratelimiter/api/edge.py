@@ -15,14 +15,14 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ratelimiter import addresses, metrics
-from ratelimiter.errors import ApiError, BodyTooLarge, BodyTooSlow, UnknownMethod
+from ratelimiter.errors import UNFORESEEN, ApiError, BodyTooLarge, BodyTooSlow, UnknownMethod
 
 MAX_BODY_BYTES: Final = 4096
 MAX_BODY_SECONDS: Final = 5
 PROBLEM_JSON: Final = b"application/problem+json"
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _UNMATCHED: Final = "unmatched"
 
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
@@ -112,7 +112,7 @@ async def send_problem(
 def internal_error(exc: BaseException, identifier: str) -> ApiError:
     """Log a failure nobody foresaw; the caller learns the request id to ask about, and no more."""
     log.error("request_failed", request_id=identifier, exc_info=exc)
-    return ApiError("Something failed here that should not have; the request id finds it in the log.")
+    return ApiError(UNFORESEEN)
 
 
 class Edge:
@@ -167,7 +167,7 @@ class Edge:
 
 def _require_known_method(scope: Scope) -> None:
     """Refuse what is no method of HTTP: it would become the label of a metric."""
-    if scope["method"] not in _METHODS:
+    if scope["method"] not in METHODS:
         raise UnknownMethod("The method is none that HTTP defines.")
 
 

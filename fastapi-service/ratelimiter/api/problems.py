@@ -8,9 +8,17 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from ratelimiter.errors import ApiError, InvalidInput, MalformedBody, MethodNotAllowed, NotFound, Unavailable
+from ratelimiter.errors import (
+    UNFORESEEN,
+    ApiError,
+    InvalidInput,
+    MalformedBody,
+    MethodNotAllowed,
+    NotFound,
+    Unavailable,
+)
 
-from .edge import PROBLEM_JSON
+from .edge import METHODS, PROBLEM_JSON
 from .schemas import field_errors
 
 
@@ -26,9 +34,7 @@ def register(app: FastAPI) -> None:
         errors = exc.errors()
         if errors[0]["type"] == "json_invalid":
             return _answer(MalformedBody("The body is not JSON."))
-        fields = field_errors(list(errors))
-        detail = "; ".join(f"{error['field']}: {error['message']}" for error in fields)
-        return _answer(InvalidInput(detail, errors=fields))
+        return _answer(InvalidInput.of(field_errors(list(errors))))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, exc: HTTPException) -> JSONResponse:
@@ -50,16 +56,15 @@ def register(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, exc: Exception) -> JSONResponse:
         del exc  # logged by the edge
-        return _answer(ApiError("Something failed here; the request id finds it in the log."))
+        return _answer(ApiError(UNFORESEEN))
 
 
 def _methods(request: Request) -> list[str]:
     """What the path does answer; Starlette itself names the methods of the first route alone."""
-    methods = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
     routes = request.app.routes
     return sorted(
         method
-        for method in methods
+        for method in METHODS
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
     )
 

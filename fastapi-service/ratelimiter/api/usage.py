@@ -1,7 +1,6 @@
 """``GET /api/usage``: what the caller's own key has done."""
 
 from datetime import UTC, datetime, timedelta
-from time import time
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Security
@@ -10,10 +9,10 @@ from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
 from ratelimiter import usage
-from ratelimiter.errors import InvalidInput, KeyRefused
+from ratelimiter.errors import InvalidInput
 from ratelimiter.keys.directory import KeyDirectory
 
-from .authentication import authenticate
+from .authentication import authenticate, require_usable
 from .schemas import Moment, UsageAnswer, UsageHour
 
 MAX_RANGE: Final = timedelta(days=92)
@@ -34,19 +33,15 @@ def make_router(engine: Engine, directory: KeyDirectory) -> APIRouter:
     ) -> UsageAnswer:
         """The caller's own usage by hour and endpoint; records appear a moment after the request."""
         key = await authenticate(directory, presented)
-        refusal = key.refusal(time())
-        if refusal is not None:
-            raise KeyRefused(refusal)
+        require_usable(key)
         until = end or datetime.now(UTC)
         since = start or until - timedelta(days=1)
         if not timedelta(0) < until - since <= MAX_RANGE:
-            message = f"must be before end, by {MAX_RANGE.days} days at most"
-            raise InvalidInput(f"start: {message}", errors=[{"field": "start", "message": message}])
+            raise InvalidInput.at("start", f"must be before end, by {MAX_RANGE.days} days at most")
         first_hour = since.replace(minute=0, second=0, microsecond=0)
         rows = await run_in_threadpool(usage.hourly, engine, key.id, first_hour, until, MAX_ROWS + 1)
         if len(rows) > MAX_ROWS:
-            message = f"the range holds over {MAX_ROWS} rows; ask for a shorter one"
-            raise InvalidInput(f"start: {message}", errors=[{"field": "start", "message": message}])
+            raise InvalidInput.at("start", f"the range holds over {MAX_ROWS} rows; ask for a shorter one")
         items = [UsageHour.model_validate(row, from_attributes=True) for row in rows]
         return UsageAnswer(start=first_hour, end=until, items=items)
 

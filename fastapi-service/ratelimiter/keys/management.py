@@ -101,16 +101,7 @@ class KeyManager:
                 raise Conflict("A revoked or expired key cannot be rotated.")
             if session.scalar(select(APIKey.id).where(APIKey.replaces_id == key_id)) is not None:
                 raise Conflict("The key has been rotated already; rotate the one that replaced it.")
-            new = APIKey(
-                name=old.name,
-                owner_email=old.owner_email,
-                tier=old.tier,
-                requests_per_hour=old.requests_per_hour,
-                burst=old.burst,
-                is_active=old.is_active,
-                expires_at=old.expires_at,
-                replaces_id=old.id,
-            )
+            new = APIKey(**{name: getattr(old, name) for name in FIELDS}, replaces_id=old.id)
             secret = self._store_new(session, new, old.hint.split("_")[1])
             old.expires_at = min(now + grace, old.expires_at or datetime.max.replace(tzinfo=UTC))
             chain = {"replaces": old.id, "replaces_hint": old.hint}
@@ -162,7 +153,7 @@ class KeyManager:
 def _tier(session: Session, name: str) -> Tier:
     tiers = {tier.name: tier for tier in session.scalars(select(Tier).order_by(Tier.requests_per_hour))}
     if name not in tiers:
-        raise _invalid("tier", f"must be one of {', '.join(tiers)}")
+        raise InvalidInput.at("tier", f"must be one of {', '.join(tiers)}")
     return tiers[name]
 
 
@@ -170,13 +161,9 @@ def _check(key: APIKey, fields: Collection[str]) -> None:
     rate = key.requests_per_hour or key.tier.requests_per_hour
     burst = key.burst or key.tier.burst
     if burst is not None and burst > rate * MAX_REFILL_HOURS:
-        raise _invalid("burst", f"takes over ten years to refill at {rate} requests per hour")
+        raise InvalidInput.at("burst", f"takes over ten years to refill at {rate} requests per hour")
     if "expires_at" in fields and key.expires_at is not None and key.expires_at <= datetime.now(UTC):
-        raise _invalid("expires_at", "must be in the future; to end a key now, revoke it")
-
-
-def _invalid(field: str, message: str) -> InvalidInput:
-    return InvalidInput(f"{field}: {message}", errors=[{"field": field, "message": message}])
+        raise InvalidInput.at("expires_at", "must be in the future; to end a key now, revoke it")
 
 
 def _audit(session: Session, action: str, key_id: int, detail: Mapping[str, Any], origin: Origin) -> None:

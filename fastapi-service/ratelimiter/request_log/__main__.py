@@ -8,7 +8,7 @@ from prometheus_client import start_http_server
 from ratelimiter import logs
 from ratelimiter.settings import DrainSettings, load_settings
 
-from .drain import make_drain
+from .drain import start_drains
 
 
 def main() -> None:
@@ -20,18 +20,13 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     if settings.drain_metrics_port is not None:
         start_http_server(settings.drain_metrics_port, settings.api_host)
-    threads = []
-    for shard in range(settings.redis_shards):
-        drain = make_drain(
-            settings.redis_url.get_secret_value(),
-            settings.api_database_url.get_secret_value(),
-            shard,
-            settings.request_log_retention_days,
-            stop,
-        )
-        threads.append(threading.Thread(target=drain.run, name=f"drain-{shard}", daemon=True))
-    for thread in threads:
-        thread.start()
+    threads = start_drains(
+        settings.redis_url.get_secret_value(),
+        settings.api_database_url.get_secret_value(),
+        settings.redis_shards,
+        settings.request_log_retention_days,
+        stop,
+    )
     for thread in threads:
         thread.join()
 

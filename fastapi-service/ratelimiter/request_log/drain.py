@@ -267,3 +267,16 @@ def make_drain(
         retention_days=retention_days,
         stop=stop,
     )
+
+
+def start_drains(
+    redis_url: str, database_url: str, shards: int, retention_days: int, stop: threading.Event
+) -> list[threading.Thread]:
+    """A running thread with a drain for each shard; they end soon after ``stop`` is set."""
+    threads = []
+    for shard in range(shards):
+        drain = make_drain(redis_url, database_url, shard, retention_days, stop)
+        threads.append(threading.Thread(target=drain.run, name=f"drain-{shard}", daemon=True))
+    for thread in threads:
+        thread.start()
+    return threads

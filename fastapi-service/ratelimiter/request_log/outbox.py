@@ -101,11 +101,12 @@ class Outbox:
 
     def read(self, after: str, count: int, wait_seconds: float) -> list[tuple[bytes, list[bytes]]]:
         """Up to ``count`` raw entries after an id, waiting for the first; empty if none came."""
-        if wait_seconds > 0:
-            command: tuple[str | int, ...] = ("XREAD", "BLOCK", int(wait_seconds * 1000), "COUNT", count)
-        else:
-            command = ("XREAD", "COUNT", count)
-        reply = self._redis.execute_command(*command, "STREAMS", self._stream, after)  # type: ignore[no-untyped-call]
+        reply = self._redis.execute_command(  # type: ignore[no-untyped-call]  # redis-py's
+            "XREAD",
+            *("BLOCK", int(wait_seconds * 1000)),
+            *("COUNT", count),
+            *("STREAMS", self._stream, after),
+        )
         return reply[0][1] if reply else []
 
     def trim(self, through: str, drained: int) -> None:

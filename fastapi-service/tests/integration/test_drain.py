@@ -152,7 +152,7 @@ async def test_of_two_drains_that_read_the_same_one_writes(bucket, outbox, drain
     ghost = Drain(outbox, database_url=database.api_url, shard=0, retention_days=30, stop=threading.Event())
     connection = connect(database.api_url, "ghost")
     ghost._cursor = drain._cursor
-    raw = outbox.read("0-0", 100, 0)
+    raw = outbox.read("0-0", 100, 1)
     drain.copy()
     ghost._outbox = type("Late", (), {"epoch": outbox.epoch, "read": lambda *_: raw})()
     with pytest.raises(CursorMoved):
