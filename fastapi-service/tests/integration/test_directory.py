@@ -207,11 +207,11 @@ async def test_what_was_read_before_the_news_is_not_cached(directory, store, ins
 
     def edit_between_read_and_answer():
         if edits:
+            edition = directory._edition  # before the edit, or its news may have come by then
             edits.pop()()
             deadline = monotonic() + 5
-            edition = directory._edition
             while directory._edition == edition and monotonic() < deadline:
-                pass  # the loop hears of the edit while this thread still holds the old record
+                sleep(0.001)  # the loop hears of the edit while this thread still holds the old record
 
     store.before_answer = edit_between_read_and_answer
     assert (await directory.get(secret)).is_revoked
