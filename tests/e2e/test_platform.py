@@ -127,15 +127,24 @@ def test_a_management_call_is_one_json_line_with_its_request_id(platform, api):
     issued = api.post("/api/keys", json={"name": "logged"}, headers=sent)
     assert issued.headers["x-request-id"] == "e2e-request-1"
     api.get("/api/keys/0", headers=sent | {"X-Request-ID": "e2e-request-2"})
-    log = Path(platform["LOCAL_DIR"], "log", "api.log").read_text(encoding="utf-8")
-    lines = [json.loads(line) for line in log.splitlines()]
-    assert all({"time", "level", "event", "logger"} <= set(line) for line in lines)
-    [created] = [line for line in lines if line.get("request_id") == "e2e-request-1"]
+    log = Path(platform["LOCAL_DIR"], "log", "api.log")
+
+    def said(request_id):
+        """What the log says of a request; its line is written after its answer is sent."""
+        lines = [
+            json.loads(line)
+            for line in log.read_text(encoding="utf-8").splitlines(keepends=True)
+            if line.endswith("\n")
+        ]
+        assert all({"time", "level", "event", "logger"} <= set(line) for line in lines)
+        return [line for line in lines if line.get("request_id") == request_id]
+
+    eventually(lambda: len(said("e2e-request-2")), 1)
+    [created], [refused] = said("e2e-request-1"), said("e2e-request-2")
     assert (created["method"], created["route"], created["status"]) == ("POST", "/api/keys", 201)
-    [refused] = [line for line in lines if line.get("request_id") == "e2e-request-2"]
     assert (refused["route"], refused["status"]) == ("/api/keys/{key_id}", 422)
     for secret in (issued.json()["key"], platform["ADMIN_API_TOKEN"], platform["DEMO_API_KEY"]):
-        assert secret not in log
+        assert secret not in log.read_text(encoding="utf-8")
 
 
 def test_the_load_test_with_the_demo_key(platform, api):
