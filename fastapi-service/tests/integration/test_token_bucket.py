@@ -105,16 +105,16 @@ async def test_several_workers_share_a_bucket_exactly(redis_server, redis):
 
 
 async def test_admitted_never_exceeds_burst_and_refill(bucket):
-    policy = Policy.of(1_000_000, 20)
+    policy = Policy.of(100_000, 50)  # 1.8 s until full: it never is while this asks, however slow the machine
     first = last = await bucket.take(1, policy, 1, RECORD)
     admitted, until = 1, monotonic() + 1.5
     while monotonic() < until:
-        for decision in await asyncio.gather(*(bucket.take(1, policy, 1, RECORD) for _ in range(20))):
+        for decision in await asyncio.gather(*(bucket.take(1, policy, 1, RECORD) for _ in range(50))):
             admitted += decision.allowed
             last = decision
-            assert admitted <= 20 + Fraction(last.now - first.now, policy.interval)
+            assert admitted <= 50 + Fraction(last.now - first.now, policy.interval)
     # Nothing that came back was withheld either: what is left and what was admitted make it whole.
-    assert admitted + last.remaining + 1 > 20 + Fraction(last.now - first.now, policy.interval)
+    assert admitted + last.remaining + 1 > 50 + Fraction(last.now - first.now, policy.interval)
 
 
 async def test_a_denial_costs_nothing(bucket):
