@@ -82,7 +82,9 @@ async def kill_drains_at_work(start, written):
     """Start a drain, kill it a random while after its first rows, and again; two at once now and then."""
 
     def wait_for_more_than(rows):
+        deadline = time.monotonic() + 30
         while written() == rows:
+            assert time.monotonic() < deadline, "the drain writes nothing"
             time.sleep(0.01)
 
     randomness = random.Random(20260301)  # noqa: S311  # repeatable, not secret
