@@ -52,25 +52,19 @@ class Database:
     def away(self) -> Iterator[None]:
         """Refuse and cut every connection to this database meanwhile."""
         postgres_url = urlsplit(self.admin_url)._replace(path="/postgres").geturl()
-        run_as_admin(postgres_url, f"ALTER DATABASE {self.name} WITH ALLOW_CONNECTIONS false")
+        execute(postgres_url, f"ALTER DATABASE {self.name} WITH ALLOW_CONNECTIONS false")
         try:
-            run_as_admin(
+            execute(
                 postgres_url,
                 f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.name}'",  # noqa: S608  # a name made here
             )
             yield
         finally:
-            run_as_admin(postgres_url, f"ALTER DATABASE {self.name} WITH ALLOW_CONNECTIONS true")
+            execute(postgres_url, f"ALTER DATABASE {self.name} WITH ALLOW_CONNECTIONS true")
 
     def sql(self, query: str, *args: object) -> list[tuple[Any, ...]]:
         """Run a statement as the superuser, committed; returns the rows it brings."""
-        connection = psycopg2.connect(self.admin_url)
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute(query, args or None)
-                return cursor.fetchall() if cursor.description else []
-        finally:
-            connection.close()
+        return execute(self.admin_url, query, *args)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -116,10 +110,10 @@ def template(postgres: Postgres) -> str:
 def database(postgres: Postgres, template: str) -> Iterator[Database]:
     """A migrated database of the test's own."""
     name = f"test_{secrets.token_hex(8)}"
-    run_as_admin(postgres.admin_url, f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER.name}")
+    execute(postgres.admin_url, f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER.name}")
     admin_url = urlsplit(postgres.admin_url)._replace(path=f"/{name}").geturl()
     yield Database(name, postgres.url(name, OWNER), postgres.url(name, API), admin_url)
-    run_as_admin(postgres.admin_url, f"DROP DATABASE {name} WITH (FORCE)")
+    execute(postgres.admin_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -131,13 +125,14 @@ def redis_server() -> Iterator[RedisServer]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def run_as_admin(admin_url: str, statement: str) -> None:
-    """Run one statement as the superuser, outside a transaction."""
-    connection = psycopg2.connect(admin_url)
+def execute(url: str, statement: str, *args: object) -> list[tuple[Any, ...]]:
+    """Run one statement on a connection of its own, committed; returns the rows it brings."""
+    connection = psycopg2.connect(url, connect_timeout=5)
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute(statement)
+            cursor.execute(statement, args or None)
+            return cursor.fetchall() if cursor.description else []
     finally:
         connection.close()
 

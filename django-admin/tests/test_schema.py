@@ -100,7 +100,7 @@ CACHED = {
 def test_sql_that_changes_what_is_cached_of_a_key_is_news(committed, issue_key, column):
     key = issue_key().key
     with listening() as news:
-        execute(f"UPDATE api_key SET {column} = {CACHED[column]} WHERE id = %s", key.pk)  # noqa: S608
+        execute(f"UPDATE api_key SET {column} = {CACHED[column]} WHERE id = %s", key.pk)  # noqa: S608  # constants
         assert news() == [str(key.pk)]
 
 

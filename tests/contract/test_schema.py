@@ -7,7 +7,7 @@ from sqlalchemy import create_engine, text
 
 from ratelimiter.database import sqlalchemy_url
 from ratelimiter.models import Base
-from tests.servers import manage, run_as_admin
+from tests.servers import execute, manage
 
 TABLES = sorted(Base.metadata.tables)
 
@@ -24,12 +24,12 @@ CONSTRAINTS = text(
 def mirrored(postgres, database):
     """An empty database in which SQLAlchemy has made its mirror."""
     name = f"mirror_{database.name}"
-    run_as_admin(postgres.admin_url, f"CREATE DATABASE {name}")
+    execute(postgres.admin_url, f"CREATE DATABASE {name}")
     engine = create_engine(sqlalchemy_url(database.admin_url.replace(database.name, name)))
     Base.metadata.create_all(engine)
     yield engine
     engine.dispose()
-    run_as_admin(postgres.admin_url, f"DROP DATABASE {name} WITH (FORCE)")
+    execute(postgres.admin_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 from local.ports import free_port
 from ratelimiter.keys import credentials
 from tests.servers import ADMIN_API_TOKEN, PROJECT
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -80,19 +81,12 @@ async def load(url, key, answers, done):
 
 async def kill_drains_at_work(start, written):
     """Start a drain, kill it a random while after its first rows, and again; two at once now and then."""
-
-    def wait_for_more_than(rows):
-        deadline = time.monotonic() + 30
-        while written() == rows:
-            assert time.monotonic() < deadline, "the drain writes nothing"
-            time.sleep(0.01)
-
     randomness = random.Random(20260301)  # noqa: S311  # repeatable, not secret
     kills = 0
     while kills < KILLS:
-        before = await asyncio.to_thread(written)
+        before = written()
         drains = [start("ratelimiter.request_log") for _ in range(randomness.choice([1, 1, 2]))]
-        await asyncio.to_thread(wait_for_more_than, before)
+        await asyncio.to_thread(wait_for, lambda before=before: written() > before, seconds=30)
         await asyncio.sleep(randomness.uniform(0, 0.5))
         for drain in drains:
             drain.kill()

@@ -11,10 +11,9 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
-import psycopg2
 import pytest
 
-from tests.servers import PROJECT
+from tests.servers import PROJECT, execute
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -27,15 +26,8 @@ def spend(api, key, **body):
 
 def rows(platform, key_id):
     """What the log holds of a key: rows by status code."""
-    connection = psycopg2.connect(platform["DATABASE_URL"])
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT status_code, sum(count) FROM request_log WHERE api_key_id = %s GROUP BY 1", [key_id]
-            )
-            return dict(cursor.fetchall())
-    finally:
-        connection.close()
+    by_status = "SELECT status_code, sum(count) FROM request_log WHERE api_key_id = %s GROUP BY 1"
+    return dict(execute(platform["DATABASE_URL"], by_status, key_id))
 
 
 def eventually(value, expected, within_seconds=10.0):
@@ -164,11 +156,8 @@ def test_the_load_test_with_the_demo_key(platform, api):
     assert re.search(r"\b200\b.*\b100\b", done.stdout)
     assert re.search(r"\b429\b.*\b50\b", done.stdout)
     assert platform["DEMO_API_KEY"] not in done.stdout + done.stderr
-    connection = psycopg2.connect(platform["DATABASE_URL"])
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT id FROM api_key WHERE hint LIKE %s", [f"rlk_live_{hint}%"])
-        [(key_id,)] = cursor.fetchall()
-    connection.close()
+    by_hint = "SELECT id FROM api_key WHERE hint LIKE %s"
+    [(key_id,)] = execute(platform["DATABASE_URL"], by_hint, f"rlk_live_{hint}%")
     eventually(lambda: rows(platform, key_id), {200: 100, 429: 50})
     api.post(
         f"/api/keys/{key_id}/reset", headers={"Authorization": f"Bearer {platform['ADMIN_API_TOKEN']}"}

@@ -5,33 +5,19 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from local.child import Child, basic_environment, stop_all
 from local.errors import LocalError
 from local.ports import free_port, require_free
-
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.runs import is_gone
+from tests.servers import PROJECT
+from tests.waiting import wait_for
 
 
 def shell(folder, script, **options):
     return Child("sh", ["sh", "-c", script], log=folder / "sh.log", environment={}, cwd=folder, **options)
-
-
-def wait_for(condition, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-
-
-def is_gone(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def test_a_child_sees_none_of_our_environment(folder, monkeypatch):

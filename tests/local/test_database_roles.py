@@ -5,6 +5,7 @@ import pytest
 from psycopg2 import errors
 
 from local.roles import Role, provision
+from tests.servers import execute
 
 OWNER = Role("ratelimiter_owner", 'it\'s "quoted" / 100%')
 API = Role("ratelimiter_api", "pässword")
@@ -15,17 +16,6 @@ def database(postgres, request):
     name = f"db_{abs(hash(request.node.name))}"
     assert provision(postgres.admin_url, name, OWNER, API) is True
     return name
-
-
-def execute(url, statement):
-    connection = psycopg2.connect(url, connect_timeout=5)
-    try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-            return cursor.fetchall() if cursor.description else None
-    finally:
-        connection.close()
 
 
 def test_a_second_call_changes_nothing_but_the_passwords(postgres, database):

@@ -16,34 +16,24 @@ from local import account
 from local import postgres as postgres_module
 from local.errors import LocalError
 from local.postgres import Postgres
-
-
-def query(url, statement):
-    connection = psycopg2.connect(url, connect_timeout=5)
-    try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-            return cursor.fetchall() if cursor.description else None
-    finally:
-        connection.close()
+from tests.servers import execute
 
 
 def test_keeps_its_data_over_a_clean_stop(folder):
     with Postgres(folder, durable=False) as server:
-        query(server.admin_url, "CREATE TABLE kept AS SELECT 42 AS value")
+        execute(server.admin_url, "CREATE TABLE kept AS SELECT 42 AS value")
     with Postgres(folder, durable=False) as server:
-        assert query(server.admin_url, "SELECT value FROM kept") == [(42,)]
+        assert execute(server.admin_url, "SELECT value FROM kept") == [(42,)]
 
 
 def test_is_back_after_a_crash_on_the_same_port_with_all_that_was_committed(folder):
     with Postgres(folder) as server:
         port = server.port
-        query(server.admin_url, "CREATE TABLE kept AS SELECT 42 AS value")
+        execute(server.admin_url, "CREATE TABLE kept AS SELECT 42 AS value")
         server.kill()
         server.start(port=port)
         assert server.port == port
-        assert query(server.admin_url, "SELECT value FROM kept") == [(42,)]
+        assert execute(server.admin_url, "SELECT value FROM kept") == [(42,)]
 
 
 def test_a_stale_pid_file_that_names_a_living_process_does_not_block_the_start(folder):
@@ -58,7 +48,7 @@ def test_a_stale_pid_file_that_names_a_living_process_does_not_block_the_start(f
         ) as stranger:
             pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]))
             server.start()
-            assert query(server.admin_url, "SELECT 1") == [(1,)]
+            assert execute(server.admin_url, "SELECT 1") == [(1,)]
             stranger.kill()
 
 
@@ -67,7 +57,7 @@ def test_an_interrupted_first_start_is_made_good_by_the_next_one(folder):
     unfinished.mkdir(parents=True)
     (unfinished / "PG_VERSION").write_text("18\n")
     with Postgres(folder, durable=False) as server:
-        assert query(server.admin_url, "SELECT 1") == [(1,)]
+        assert execute(server.admin_url, "SELECT 1") == [(1,)]
 
 
 def test_a_second_server_on_the_same_folder_is_refused(folder, monkeypatch):
@@ -89,7 +79,7 @@ def test_nobody_enters_without_the_password(postgres, password):
     parts = urlsplit(postgres.admin_url)
     url = urlunsplit(parts._replace(netloc=f"postgres{password}@127.0.0.1:{postgres.port}"))
     with pytest.raises(psycopg2.OperationalError, match="password"):
-        query(url, "SELECT 1")
+        execute(url, "SELECT 1")
 
 
 def test_the_password_is_for_its_owner_only_and_on_no_command_line(postgres):
@@ -102,7 +92,7 @@ def test_the_password_is_for_its_owner_only_and_on_no_command_line(postgres):
 def test_durable_means_every_safety_of_postgresql_is_on(folder):
     with Postgres(folder) as server:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-            assert query(server.admin_url, f"SHOW {setting}") == [("on",)]
+            assert execute(server.admin_url, f"SHOW {setting}") == [("on",)]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has folders that PostgreSQL's user cannot enter")
@@ -116,10 +106,10 @@ def test_a_folder_closed_to_its_user_is_replaced_by_one_that_is_not(folder, monk
     with server:
         assert server.folder.parent == open_folder
         assert str(server.folder) in server.notice
-        query(server.admin_url, "CREATE TABLE kept AS SELECT 42 AS value")
+        execute(server.admin_url, "CREATE TABLE kept AS SELECT 42 AS value")
     with Postgres(closed / "postgres", durable=False) as again:
         assert again.folder == server.folder
-        assert query(again.admin_url, "SELECT value FROM kept") == [(42,)]
+        assert execute(again.admin_url, "SELECT value FROM kept") == [(42,)]
     again.remove()
     assert not server.folder.exists()
 
@@ -137,6 +127,6 @@ def test_programs_closed_to_its_user_are_copied_once(folder, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: spec)
     for number in range(2):
         with Postgres(folder / f"postgres{number}", durable=False) as server:
-            assert query(server.admin_url, "SELECT 1") == [(1,)]
+            assert execute(server.admin_url, "SELECT 1") == [(1,)]
             (copy,) = (folder / "open").iterdir()
             assert server.process.args[0].startswith(str(copy))
