@@ -1,9 +1,21 @@
 """Reads keys for the directory. It blocks, so it runs in threads."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Engine, Row, Select, any_, func, literal, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Engine,
+    LargeBinary,
+    Row,
+    Select,
+    any_,
+    bindparam,
+    func,
+    select,
+)
 from sqlalchemy.orm import aliased
 
 from ratelimiter.models import APIKey, Tier
@@ -22,16 +34,16 @@ class KeyStore:
 
     def find(self, digest: bytes) -> KeyRecord | None:
         """The key with a digest."""
-        found = self._select(APIKey.digest == digest)
+        found = self._select(_BY_DIGEST, digest)
         return found[0] if found else None
 
     def find_all(self, ids: Iterable[int]) -> list[KeyRecord]:
         """The keys with these ids, in no order."""
-        return self._select(APIKey.id == any_(literal(list(ids), ARRAY(BigInteger))))
+        return self._select(_BY_ID, list(ids))
 
-    def _select(self, condition: ColumnElement[bool]) -> list[KeyRecord]:
+    def _select(self, query: Select[Any], wanted: object) -> list[KeyRecord]:
         with self._engine.connect() as connection:
-            return [_record(row) for row in connection.execute(_with_subject(condition))]
+            return [_record(row) for row in connection.execute(query, {"wanted": wanted})]
 
 
 def _with_subject(condition: ColumnElement[bool]) -> Select[Any]:
@@ -61,6 +73,11 @@ def _with_subject(condition: ColumnElement[bool]) -> Select[Any]:
         .join(Tier, Tier.id == APIKey.tier_id)
         .where(chain.c.replaces_id.is_(None))
     )
+
+
+# Made once: to put one together costs as much as to run it.
+_BY_DIGEST: Final = _with_subject(APIKey.digest == bindparam("wanted", type_=LargeBinary))
+_BY_ID: Final = _with_subject(APIKey.id == any_(bindparam("wanted", type_=ARRAY(BigInteger))))
 
 
 def _record(row: Row[Any]) -> KeyRecord:
