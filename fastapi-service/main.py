@@ -1,5 +1,7 @@
 """The ASGI application, for ``uvicorn main:app``; ``python -m ratelimiter.server`` starts it whole."""
 
+import gc
+
 from ratelimiter import logs
 from ratelimiter.app import create_app
 from ratelimiter.settings import Settings, load_settings
@@ -7,3 +9,5 @@ from ratelimiter.settings import Settings, load_settings
 settings = load_settings(Settings)
 logs.configure(settings.log_level)
 app = create_app(settings)
+# What has been loaded stays: the collector need not walk through it again while requests wait.
+gc.freeze()

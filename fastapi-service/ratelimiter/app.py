@@ -25,6 +25,7 @@ from .keys.news import KeyNews
 from .keys.store import KeyStore
 from .limiter.token_bucket import TokenBucket
 from .request_log.bound import keep_bounded
+from .request_log.coalescer import Coalescer
 from .request_log.drain import start_drains
 from .settings import Settings, load_settings
 
@@ -70,10 +71,11 @@ def create_app(settings: Settings | None = None) -> Application:
     # Connections of their own, so that neither a flood nor a lock elsewhere can take them.
     lookup_engine = make_engine(database_url, pool_size=LOOKUP_THREADS + REVALIDATION_THREADS)
     probe_engine = make_engine(database_url, pool_size=PROBE_THREADS)
-    directory = KeyDirectory(KeyStore(lookup_engine), KeyNews(database_url))
     bucket = TokenBucket(
         client, shards=settings.redis_shards, timeout_seconds=settings.decision_timeout_seconds
     )
+    directory = KeyDirectory(KeyStore(lookup_engine), KeyNews(database_url), on_news=bucket.denials.clear)
+    coalescer = Coalescer(bucket.append)
     manager = KeyManager(engine, environment=settings.key_environment)
     probing = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe")
     probes = Probes(client, probe_engine, probing, settings.redis_shards)
@@ -90,6 +92,8 @@ def create_app(settings: Settings | None = None) -> Application:
         try:
             yield
         finally:
+            coalescer.flush()
+            await bucket.flush()
             stop_drains.set()
             await directory.stop()
             for thread in drains:
@@ -121,4 +125,4 @@ def create_app(settings: Settings | None = None) -> Application:
     openapi.install(management)
     docs.install(management)
     Instrumentator(excluded_handlers=["/metrics"]).instrument(management)
-    return Application(decisions.DecisionApi(directory, bucket), management)
+    return Application(decisions.DecisionApi(directory, bucket, coalescer), management)

@@ -5,9 +5,28 @@ not kept here: prometheus_client's multiprocess mode would sum or drop them, so 
 computes them at the scrape.
 """
 
+import asyncio
+from bisect import bisect_left
+from collections import defaultdict
+from functools import cache
 from typing import Final
 
 from prometheus_client import Counter, Histogram
+
+
+class Durations(Histogram):
+    """A histogram that takes many observations at once."""
+
+    def observe_all(self, seconds: list[float]) -> None:
+        """Observe each of these, at the cost of one for each bucket."""
+        counts: dict[int, int] = {}
+        for each in seconds:
+            index = bisect_left(self._upper_bounds, each)
+            counts[index] = counts.get(index, 0) + 1
+        self._sum.inc(sum(seconds))
+        for index, count in counts.items():
+            self._buckets[index].inc(count)
+
 
 DECISIONS: Final = Counter(
     "rate_limit_decisions_total",
@@ -24,7 +43,10 @@ ERRORS: Final = Counter(
     "Requests to the data plane answered with an error (not 429), by the slug of their problem type.",
     ["problem"],
 )
-DURATION: Final = Histogram(
+CACHED_DENIALS: Final = Counter(
+    "rate_limit_cached_denials_total", "Denials answered from the worker's memory, without asking Redis."
+)
+DURATION: Final = Durations(
     "request_duration_seconds",
     "Time from a request's arrival to its answer, by route template.",
     ["endpoint"],
@@ -55,3 +77,60 @@ DRAIN_FAILURES: Final = Counter(
     "Times the drain had to give up and start again, by what failed.",
     ["dependency"],
 )
+
+
+class Tally:
+    """Counts the data plane's requests, and hands them to the collectors once in a turn of the loop.
+
+    Where workers share their metrics, each increment writes to a file under a lock: together they
+    cost as much as the rest of the handler. Requests that are answered together share them.
+    """
+
+    def __init__(self) -> None:
+        self._decisions: dict[tuple[str, str], int] = defaultdict(int)
+        self._durations: dict[str, list[float]] = defaultdict(list)
+        self._cached_denials = 0
+
+    def decision(self, tier: str, outcome: str) -> None:
+        """Count a decision; to be followed by ``duration``."""
+        self._decisions[tier, outcome] += 1
+
+    def cached_denial(self, tier: str) -> None:
+        """Count a denial that Redis was not asked for; to be followed by ``duration``."""
+        self._decisions[tier, "limited"] += 1
+        self._cached_denials += 1
+
+    def duration(self, endpoint: str, seconds: float) -> None:
+        """Observe a request's duration."""
+        if not self._durations:
+            asyncio.get_running_loop().call_soon(self._hand_on)
+        self._durations[endpoint].append(seconds)
+
+    def _hand_on(self) -> None:
+        for (tier, outcome), count in self._decisions.items():
+            _decisions(tier, outcome).inc(count)
+            if outcome == "limited":
+                _hits(tier).inc(count)
+        for endpoint, seconds in self._durations.items():
+            _duration(endpoint).observe_all(seconds)
+        if self._cached_denials:
+            CACHED_DENIALS.inc(self._cached_denials)
+            self._cached_denials = 0
+        self._decisions.clear()
+        self._durations.clear()
+
+
+# To look up a collector's child costs as much as to increment it.
+@cache
+def _decisions(tier: str, outcome: str) -> Counter:
+    return DECISIONS.labels(tier, outcome)
+
+
+@cache
+def _hits(tier: str) -> Counter:
+    return HITS.labels(tier)
+
+
+@cache
+def _duration(endpoint: str) -> Durations:
+    return DURATION.labels(endpoint)

@@ -20,7 +20,7 @@ async def authenticate(directory: KeyDirectory, presented: str | None) -> KeyRec
     """
     if presented is None:
         raise _unauthenticated("Send your key in the X-API-Key header.")
-    key = await directory.get(presented)
+    key = directory.cached(presented) or await directory.get(presented)
     if key is None:
         raise _unauthenticated("The key is not one that was issued here.")
     return key

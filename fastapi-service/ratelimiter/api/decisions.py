@@ -1,11 +1,10 @@
 """The data plane: ``POST /api/request`` spends a key's tokens, ``GET /api/check`` shows its quota."""
 
-import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable
 from http import HTTPStatus
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from pydantic import ValidationError
@@ -22,22 +21,20 @@ from ratelimiter.errors import (
 )
 from ratelimiter.keys.directory import KeyDirectory
 from ratelimiter.keys.record import KeyRecord
-from ratelimiter.limiter.decision import Decision
 from ratelimiter.limiter.policy import Policy
 from ratelimiter.limiter.token_bucket import TokenBucket
+from ratelimiter.protocol import send_whole
 from ratelimiter.request_log import record
+from ratelimiter.request_log.coalescer import Coalescer
 
 from . import edge
+from .answers import Answer, decision_answer, denial_answer
 from .authentication import authenticate, require_usable
-from .headers import POLICY_NAME, rate_limit_headers
 from .schemas import DecisionRequest, field_errors
 
 REQUEST_PATH: Final = "/api/request"
 CHECK_PATH: Final = "/api/check"
 PATHS: Final = frozenset({REQUEST_PATH, CHECK_PATH})
-
-QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-"""The problem type that draft-ietf-httpapi-ratelimit-headers registers."""
 
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 
@@ -48,17 +45,25 @@ _DEFAULT_REQUEST: Final = DecisionRequest()
 class DecisionApi:
     """An ASGI app for ``PATHS``; the rest is FastAPI's."""
 
-    def __init__(self, directory: KeyDirectory, bucket: TokenBucket) -> None:
+    def __init__(self, directory: KeyDirectory, bucket: TokenBucket, coalescer: Coalescer) -> None:
         self._directory = directory
         self._bucket = bucket
+        self._coalescer = coalescer
+        self._tally = metrics.Tally()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         started = perf_counter()
         path = scope["path"]
-        identifier = edge.request_id(scope)
+        headers = edge.headers_of(scope)
+        identifier = edge.request_id(headers)
         try:
-            await self._dispatch(scope, receive, send, identifier)
+            _require_method(scope["method"], path)
+            if path == CHECK_PATH:
+                answer = await self._check(headers, identifier)
+            else:
+                answer = await self._request(scope, headers, receive, identifier)
+            await send_whole(send, *answer)
         except ConnectionResetError:
             pass  # the client went away before its request was complete: nobody is there to answer
         except Exception as exc:  # noqa: BLE001  # the edge: nothing may escape it
@@ -66,56 +71,58 @@ class DecisionApi:
             metrics.ERRORS.labels(error.slug).inc()
             _log_problem(error, identifier, path)
             await edge.send_problem(send, error.status, error.problem(), identifier, error.headers)
-        metrics.DURATION.labels(path).observe(perf_counter() - started)
+        self._tally.duration(path, perf_counter() - started)
 
-    async def _dispatch(self, scope: Scope, receive: Receive, send: Send, identifier: str) -> None:
-        path, method = scope["path"], scope["method"]
-        if method != _METHODS[path]:
-            raise MethodNotAllowed(f"{path} answers {_METHODS[path]} only.", {"Allow": _METHODS[path]})
-        if path == CHECK_PATH:
-            await self._check(scope, send, identifier)
-        else:
-            await self._request(scope, receive, send, identifier)
-
-    async def _request(self, scope: Scope, receive: Receive, send: Send, identifier: str) -> None:
-        key = await self._key(scope)
+    async def _request(
+        self, scope: Scope, headers: edge.Headers, receive: Receive, identifier: str
+    ) -> Answer:
+        key = await self._key(headers)
         address = edge.client_ip(scope)
         try:
             require_usable(key)
         except KeyRefused:
             await self._record_refusal(key, address)
             raise
-        asked = _parse(await edge.read_body(scope, receive))
+        body = await edge.read_body(headers, receive)
+        asked = _parse(body) if body else _DEFAULT_REQUEST
+        cost, endpoint = asked.cost, asked.endpoint
         policy = Policy.of(key.requests_per_hour, key.burst)
-        if asked.cost > policy.capacity:
+        if cost > policy.capacity:
             raise InvalidInput.at("cost", f"must be at most the burst, {policy.capacity}")
-        decision = await self._bucket.take(
-            key.subject, policy, asked.cost, record.encode(key.id, asked.cost, address, asked.endpoint)
-        )
+        decision = self._bucket.denials.find(key.subject, policy, cost)
+        if decision is not None:
+            self._coalescer.add(key.subject, key.id, endpoint, cost, decision.remaining, address)
+            self._tally.cached_denial(key.tier)
+            return denial_answer(key.tier, decision, identifier)
+        entry = record.encode(key.id, cost, address, endpoint)
+        decision = await self._bucket.take(key.subject, policy, cost, entry)
         if decision.allowed:
-            metrics.DECISIONS.labels(key.tier, "allowed").inc()
-            await _send_decision(send, key, decision, identifier)
-        else:
-            metrics.DECISIONS.labels(key.tier, "limited").inc()
-            metrics.HITS.labels(key.tier).inc()
-            await _send_denial(send, key, decision, identifier)
+            self._tally.decision(key.tier, "allowed")
+            return decision_answer(key.tier, decision, identifier)
+        self._tally.decision(key.tier, "limited")
+        return denial_answer(key.tier, decision, identifier)
 
-    async def _check(self, scope: Scope, send: Send, identifier: str) -> None:
-        key = await self._key(scope)
+    async def _check(self, headers: edge.Headers, identifier: str) -> Answer:
+        key = await self._key(headers)
         require_usable(key)
         decision = await self._bucket.peek(key.subject, Policy.of(key.requests_per_hour, key.burst))
-        await _send_decision(send, key, decision, identifier)
+        return decision_answer(key.tier, decision, identifier)
 
     async def _record_refusal(self, key: KeyRecord, address: str | None) -> None:
         try:
             await self._bucket.refuse(key.subject, record.encode(key.id, 1, address, REQUEST_PATH))
         except LimiterUnavailable:
             metrics.LOG_DROPPED.inc()  # refusing needs no Redis; only the record of it does
-        metrics.DECISIONS.labels(key.tier, "refused").inc()
+        self._tally.decision(key.tier, "refused")
 
-    async def _key(self, scope: Scope) -> KeyRecord:
-        presented = edge.header(scope, b"x-api-key")
-        return await authenticate(self._directory, None if presented is None else presented.decode("latin-1"))
+    def _key(self, headers: edge.Headers) -> Awaitable[KeyRecord]:
+        presented = headers.get(b"x-api-key")
+        return authenticate(self._directory, None if presented is None else presented.decode("latin-1"))
+
+
+def _require_method(method: str, path: str) -> None:
+    if method != _METHODS[path]:
+        raise MethodNotAllowed(f"{path} answers {_METHODS[path]} only.", {"Allow": _METHODS[path]})
 
 
 def _log_problem(error: ApiError, identifier: str, path: str) -> None:
@@ -136,8 +143,6 @@ def _log_problem(error: ApiError, identifier: str, path: str) -> None:
 
 
 def _parse(body: bytes) -> DecisionRequest:
-    if not body:
-        return _DEFAULT_REQUEST
     try:
         return DecisionRequest.model_validate_json(body)
     except ValidationError as exc:
@@ -145,43 +150,3 @@ def _parse(body: bytes) -> DecisionRequest:
         if errors[0]["type"] == "json_invalid":
             raise MalformedBody(errors[0]["msg"].replace("Invalid JSON", "The body is not JSON")) from exc
         raise InvalidInput.of(field_errors(errors)) from exc
-
-
-def _answer(key: KeyRecord, decision: Decision) -> dict[str, bool | int | str]:
-    return {
-        "allowed": decision.allowed,
-        "tier": key.tier,
-        "limit": decision.policy.capacity,
-        "remaining": decision.remaining,
-        "reset_after_seconds": decision.reset_after_seconds,
-    }
-
-
-async def _send_decision(send: Send, key: KeyRecord, decision: Decision, identifier: str) -> None:
-    await _send(send, 200, b"application/json", _answer(key, decision), decision, identifier)
-
-
-async def _send_denial(send: Send, key: KeyRecord, decision: Decision, identifier: str) -> None:
-    wait = decision.retry_after_seconds
-    problem = {
-        "type": QUOTA_EXCEEDED,
-        "title": "The quota is exceeded",
-        "status": 429,
-        "detail": f"The bucket does not hold {decision.cost} token(s) now; try again in {wait} s.",
-        "violated-policies": [POLICY_NAME],
-        **_answer(key, decision),
-    }
-    await _send(send, 429, edge.PROBLEM_JSON, problem, decision, identifier)
-
-
-async def _send(
-    send: Send, status: int, media_type: bytes, answer: Mapping[str, Any], decision: Decision, identifier: str
-) -> None:
-    body = json.dumps(answer).encode()
-    headers = [
-        (b"content-type", media_type),
-        (b"content-length", b"%d" % len(body)),
-        (b"x-request-id", identifier.encode()),
-        *rate_limit_headers(decision),
-    ]
-    await edge.send_response(send, status, headers, body)

@@ -6,8 +6,8 @@ Request ids, the body limit, problem documents, one log line a management call.
 import asyncio
 import json
 import re
-import secrets
 from collections.abc import Iterable, Mapping
+from random import getrandbits
 from time import perf_counter
 from typing import Any, Final
 
@@ -25,24 +25,22 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _UNMATCHED: Final = "unmatched"
 
+Headers = dict[bytes, bytes]
+
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 
 
-def header(scope: Scope, name: bytes) -> bytes | None:
-    """A request header by its lower-case name; the first, if it was sent more than once."""
-    headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
-    for key, value in headers:
-        if key == name:
-            return value
-    return None
+def headers_of(scope: Scope) -> Headers:
+    """The request's headers by lower-case name; the first, where one was sent more than once."""
+    return dict(reversed(scope["headers"]))
 
 
-def request_id(scope: Scope) -> str:
+def request_id(headers: Headers) -> str:
     """The caller's X-Request-ID if it can be taken over as it is, else a new one."""
-    sent = header(scope, b"x-request-id")
+    sent = headers.get(b"x-request-id")
     if sent is not None and _REQUEST_ID.fullmatch(sent):
         return sent.decode()
-    return secrets.token_hex(16)
+    return f"{getrandbits(128):032x}"  # it has to be unique, not secret
 
 
 def client_ip(scope: Scope) -> str | None:
@@ -51,7 +49,7 @@ def client_ip(scope: Scope) -> str | None:
     return addresses.clean(client[0]) if client else None
 
 
-async def read_body(scope: Scope, receive: Receive) -> bytes:
+async def read_body(headers: Headers, receive: Receive) -> bytes:
     """The whole body.
 
     Raises:
@@ -60,8 +58,8 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
         ConnectionResetError: the client went away before it was complete.
 
     """
-    announced = header(scope, b"content-length")
-    if announced in {None, b"0"} and header(scope, b"transfer-encoding") is None:
+    announced = headers.get(b"content-length")
+    if announced in {None, b"0"} and b"transfer-encoding" not in headers:
         return b""
     if announced is not None and announced.isdigit() and int(announced) > MAX_BODY_BYTES:
         raise _too_large()
@@ -127,7 +125,8 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started = perf_counter()
-        identifier = request_id(scope)
+        headers = headers_of(scope)
+        identifier = request_id(headers)
         scope.setdefault("state", {})["request_id"] = identifier
         status = 0
 
@@ -140,7 +139,7 @@ class Edge:
 
         try:
             _require_known_method(scope)
-            body = await read_body(scope, receive)
+            body = await read_body(headers, receive)
             await self._app(_as_json(scope), _replay(body, receive), send_with_id)
         except ConnectionResetError:
             status = 499  # nginx's code for a client that closed the connection; nobody sees it sent

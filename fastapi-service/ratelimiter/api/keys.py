@@ -95,6 +95,8 @@ def make_router(token: str, manager: KeyManager, bucket: TokenBucket) -> APIRout
         """Fill the key's bucket."""
         subject = await asyncio.to_thread(manager.record_reset, key_id, origin)
         await bucket.reset(subject)
+        # Only now: a worker that heard of it before could be denied once more, and remember that.
+        await asyncio.to_thread(manager.announce_reset, key_id)
 
     return router
 

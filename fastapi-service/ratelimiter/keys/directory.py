@@ -1,7 +1,7 @@
 """The records of the keys in use, kept fresh in this process."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Final, TypeVar
@@ -42,11 +42,15 @@ log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 
 
 class KeyDirectory:
-    """From a presented key to its record; lives in one event loop."""
+    """From a presented key to its record; lives in one event loop.
 
-    def __init__(self, store: KeyStore, news: KeyNews) -> None:
+    ``on_news`` is called there whenever a key or tier was edited, or may have been.
+    """
+
+    def __init__(self, store: KeyStore, news: KeyNews, on_news: Callable[[], None] = lambda: None) -> None:
         self._store = store
         self._news = news
+        self._on_news = on_news
         # Apart, so that lookups of keys that nobody was given cannot hold up what keeps the others fresh.
         self._lookup_threads = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="key-lookup")
         self._revalidation_threads = ThreadPoolExecutor(REVALIDATION_THREADS, thread_name_prefix="key-check")
@@ -78,6 +82,13 @@ class KeyDirectory:
         await asyncio.to_thread(self._news.stop)
         for threads in (self._lookup_threads, self._revalidation_threads):
             threads.shutdown(wait=False, cancel_futures=True)
+
+    def cached(self, key: str) -> KeyRecord | None:
+        """The record of a presented key if it is known here; whatever has its digest is well-formed."""
+        try:
+            return self._keys.get(credentials.digest(key))
+        except UnicodeEncodeError:
+            return None
 
     async def get(self, key: str) -> KeyRecord | None:
         """The record of a presented key; ``None`` if it is malformed or was given to nobody.
@@ -135,6 +146,7 @@ class KeyDirectory:
     def _forget(self, ids: Iterable[int]) -> None:
         """Keys were edited, or are new: then one may have been asked for before it was made."""
         self._edition += 1
+        self._on_news()
         for key_id in ids:
             digest = self._digests.pop(key_id, None)
             if digest is None:
@@ -145,6 +157,7 @@ class KeyDirectory:
     def _revalidate_soon(self) -> None:
         """A tier was edited, or news may have been missed."""
         self._edition += 1
+        self._on_news()
         self._unknown.clear()
         self._is_owed = True
         if self._revalidation is None or self._revalidation.done():

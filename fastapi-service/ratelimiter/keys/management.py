@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.orm import Session, joinedload
 
 from ratelimiter.bounds import MAX_REFILL_HOURS
@@ -16,6 +16,7 @@ from ratelimiter.errors import Conflict, InvalidInput, NotFound
 from ratelimiter.models import APIKey, AuditEvent, Tier
 
 from . import credentials
+from .news import CHANNEL
 from .store import KeyStore
 
 FIELDS: Final = ("name", "owner_email", "tier", "requests_per_hour", "burst", "is_active", "expires_at")
@@ -124,6 +125,12 @@ class KeyManager:
             _audit(session, "reset", key_id, {}, origin)
             session.commit()
         return found[0].subject
+
+    def announce_reset(self, key_id: int) -> None:
+        """Tell every worker that a key's bucket has been filled, which no trigger sees."""
+        with self._session() as session:
+            session.execute(select(func.pg_notify(CHANNEL, str(key_id))))
+            session.commit()
 
     def _session(self) -> Session:
         return Session(self._engine, expire_on_commit=False)

@@ -1,12 +1,11 @@
 """The answer to a take or a peek."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND, Policy
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """Whether a request goes on, and what its bucket holds after.
 
     ``now`` is Redis's time of the decision and ``until_full`` how long until the bucket is full

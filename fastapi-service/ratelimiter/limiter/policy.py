@@ -1,8 +1,7 @@
 """What a key may do: how many tokens its bucket holds and how fast they come back."""
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from ratelimiter.bounds import MAX_REFILL_HOURS, MAX_REQUESTS_PER_HOUR
 
@@ -14,8 +13,7 @@ TICKS_EPOCH_SECONDS: Final = 1_735_689_600
 _TICKS_PER_HOUR: Final = 3600 * TICKS_PER_SECOND
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """A token bucket's limits.
 
     ``capacity`` is the burst in tokens; ``requests_per_hour`` the nominal rate; ``interval`` the

@@ -6,8 +6,8 @@
 -- KEYS[2 + i] the bucket of item i: the tick at which it is full again; absent when it is full
 -- ARGV[1]     deadline, in ticks: past it the caller no longer waits, so nothing is done
 -- then for each item i:
---   capacity  tokens a full bucket holds; 0: no bucket is asked, the record is of a refused key
---   interval  ticks in which one token comes back
+--   capacity  tokens a full bucket holds; 0: no bucket is asked, the outcome is known
+--   interval  ticks in which one token comes back; where no bucket is asked: the outcome to record
 --   cost      tokens asked for
 --   record    bytes to append; empty: the item only asks and spends nothing (a peek)
 --
@@ -35,7 +35,7 @@ local function whole(text, least)
 end
 
 local stored = redis.call('MGET', unpack(KEYS, 3))
-local full_at, debited = {}, {}
+local full_at, changed = {}, {}
 local answers, records = { now }, {}
 
 for i = 1, #KEYS - 2 do
@@ -43,22 +43,23 @@ for i = 1, #KEYS - 2 do
   local capacity, interval = whole(ARGV[at], 0), whole(ARGV[at + 1], 0)
   local cost, record = whole(ARGV[at + 2], 1), ARGV[at + 3]
 
-  if not (capacity and interval and cost and record) or now + capacity * interval >= LIMIT then
-    answers[i + 1] = false
-  elseif capacity == 0 then
+  if capacity == 0 then
     answers[i + 1] = 0
     records[#records + 1] = record
-    records[#records + 1] = '403'
+    records[#records + 1] = ARGV[at + 1]
+  elseif not (capacity and interval and cost) or now + capacity * interval >= LIMIT then
+    answers[i + 1] = false
   else
     local refill = capacity * interval
-    local full = full_at[key] or tonumber(stored[i]) or now
-    -- Neither a clock that jumped back nor a lowered burst locks out for longer than one refill.
-    full = math.min(math.max(full, now), now + refill)
+    local known = full_at[key] or tonumber(stored[i]) or now
+    -- Neither a clock that jumped back nor a lowered burst locks out for longer than one refill: what
+    -- lies beyond that is cut off, and stays so even if this item is denied.
+    local full = math.min(math.max(known, now), now + refill)
     local spent = full + cost * interval
     local admitted = spent <= now + refill
-    if admitted and record ~= '' then
-      full = spent
-      full_at[key], debited[key] = full, true
+    if record ~= '' and (admitted or full < known) then
+      full = admitted and spent or full
+      full_at[key], changed[key] = full, true
     end
     answers[i + 1] = admitted and full - now or now - full - 1
     if record ~= '' then
@@ -69,7 +70,7 @@ for i = 1, #KEYS - 2 do
   end
 end
 
-for key in pairs(debited) do
+for key in pairs(changed) do
   local full = full_at[key]
   redis.call('SET', key, string.format('%.0f', full), 'PX', math.ceil((full - now) / 16000))
 end

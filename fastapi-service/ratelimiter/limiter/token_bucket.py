@@ -1,60 +1,61 @@
 """Token buckets in Redis: takes are gathered into batches, each decided by one script call."""
 
 import asyncio
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from hashlib import sha1
 from pathlib import Path
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
+import hiredis
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, RedisError
 
-from ratelimiter import redis_keys
+from ratelimiter import metrics, redis_keys
 from ratelimiter.errors import LimiterUnavailable
 
 from .clock import ServerClock
 from .decision import Decision
+from .denials import DenialCache
 from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND, Policy
 
 _SCRIPT: Final = (Path(__file__).parent / "token_bucket.lua").read_text(encoding="utf-8")
 _SHA: Final = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
-_NO_BUCKET: Final = Policy(capacity=0, requests_per_hour=1, interval=0)
 
 MAX_BATCH: Final = 256
 """Takes a call carries at most: bounds how long one script holds Redis (some 3 ms)."""
 
-
-@dataclass(slots=True)
-class _Take:
-    """One waiting take; ``future`` gets Redis's time and the script's answer."""
-
-    bucket: str
-    policy: Policy
-    cost: int
-    record: bytes
-    deadline: float
-    future: "asyncio.Future[tuple[int, int]]"
+_Answer = tuple[int, int]
+"""Redis's time, and the script's answer."""
 
 
 class TokenBucket:
-    """The limiter's door: take, peek, refuse, reset.
+    """The limiter's door: take, peek, refuse, append, reset.
 
-    Every call raises ``LimiterUnavailable`` when Redis has not decided within ``timeout_seconds``
-    of its arrival; nothing is retried, and a script that reaches Redis later does nothing.
+    Every call but ``append`` raises ``LimiterUnavailable`` when Redis has not decided within
+    ``timeout_seconds`` of its arrival; nothing is retried, and a script that reaches Redis later
+    does nothing.
     """
 
     def __init__(self, redis: "Redis", *, shards: int, timeout_seconds: float) -> None:
         self._redis = redis
         self._timeout_seconds = timeout_seconds
         self._shards = [_Shard(redis, shard) for shard in range(shards)]
+        self.denials: Final = DenialCache()
 
     async def take(self, subject: int, policy: Policy, cost: int, record: bytes) -> Decision:
         """Spend ``cost`` tokens of the subject's bucket if it holds them, and record the outcome."""
-        now, answer = await self._submit(subject, policy, cost, record)
+        asked, edition = monotonic(), self.denials.edition
+        future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+        self._submit(asked, subject, (policy.capacity, policy.interval, cost, record), future)
+        now, answer = await future
         if answer >= 0:
             return Decision(True, policy, cost, now, answer)  # noqa: FBT003  # the hot path: by position
-        return Decision(False, policy, cost, now, -1 - answer)  # noqa: FBT003  # the same
+        decision = Decision(False, policy, cost, now, -1 - answer)  # noqa: FBT003  # the same
+        self.denials.remember(subject, decision, asked, edition)
+        return decision
 
     async def peek(self, subject: int, policy: Policy, cost: int = 1) -> Decision:
         """What a take would answer now; nothing is spent and nothing recorded."""
@@ -62,7 +63,16 @@ class TokenBucket:
 
     async def refuse(self, subject: int, record: bytes) -> None:
         """Record that a known key was refused; its bucket is not touched."""
-        await self._submit(subject, _NO_BUCKET, 1, record)
+        future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+        self._submit(monotonic(), subject, (0, "403", 1, record), future)
+        await future
+
+    def append(self, subject: int, record: bytes, outcome: bytes) -> None:
+        """Record an outcome that was decided here; nobody waits for it.
+
+        What Redis does not take in time is lost, and counted as dropped.
+        """
+        self._submit(monotonic(), subject, (0, outcome, 1, record), None)
 
     async def reset(self, subject: int) -> None:
         """Fill the subject's bucket."""
@@ -72,17 +82,37 @@ class TokenBucket:
                 await self._redis.delete(redis_keys.bucket(shard, subject))
         except (RedisError, OSError) as exc:
             raise _unavailable() from exc
+        finally:
+            self.denials.clear()
+
+    async def flush(self) -> None:
+        """Wait until all that was submitted has been sent, or has failed."""
+        for shard in self._shards:
+            await shard.flush()
 
     def _submit(
-        self, subject: int, policy: Policy, cost: int, record: bytes
-    ) -> "asyncio.Future[tuple[int, int]]":
+        self,
+        arrived: float,
+        subject: int,
+        arguments: tuple[int | str | bytes, ...],
+        future: "asyncio.Future[_Answer] | None",
+    ) -> None:
         shard = redis_keys.shard_of(subject, len(self._shards))
-        future: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
-        deadline = monotonic() + self._timeout_seconds
-        self._shards[shard].submit(
-            _Take(redis_keys.bucket(shard, subject), policy, cost, record, deadline, future)
-        )
-        return future
+        key = redis_keys.bucket(shard, subject)
+        self._shards[shard].submit(arrived + self._timeout_seconds, key, arguments, future)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What shares a script call, and the deadline of the oldest of it.
+
+    In lists beside each other: an object for each take would cost more than its share of the call.
+    """
+
+    deadline: float
+    keys: list[str] = field(default_factory=list)
+    arguments: list[int | str | bytes] = field(default_factory=list)
+    futures: "list[asyncio.Future[_Answer] | None]" = field(default_factory=list)
 
 
 class _Shard:
@@ -90,68 +120,86 @@ class _Shard:
 
     def __init__(self, redis: "Redis", shard: int) -> None:
         self._redis = redis
+        self._connection: AbstractConnection | None = None
         self._clock = ServerClock(TICKS_PER_SECOND)
         self._fixed_keys = (redis_keys.stream(shard), redis_keys.stream_state(shard))
-        self._waiting: list[_Take] = []
+        self._waiting: deque[_Batch] = deque()
         self._sender: asyncio.Task[None] | None = None
 
-    def submit(self, take: _Take) -> None:
-        self._waiting.append(take)
+    def submit(
+        self,
+        deadline: float,
+        key: str,
+        arguments: tuple[int | str | bytes, ...],
+        future: "asyncio.Future[_Answer] | None",
+    ) -> None:
+        waiting = self._waiting
+        if waiting and len(waiting[-1].futures) < MAX_BATCH:
+            batch = waiting[-1]
+        else:
+            batch = _Batch(deadline)
+            waiting.append(batch)
+        batch.keys.append(key)
+        batch.arguments += arguments
+        batch.futures.append(future)
         if self._sender is None:
             # The task starts in the loop's next turn, so all that arrives in this one goes along.
             self._sender = asyncio.get_running_loop().create_task(self._send_all())
 
+    async def flush(self) -> None:
+        if self._sender is not None:
+            await asyncio.wait([self._sender])
+
     async def _send_all(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                await self._send(batch)
+                await self._send(self._waiting.popleft())
         except BaseException as exc:  # nobody may be left waiting, whatever went wrong
-            _fail(self._waiting, exc)
-            self._waiting = []
+            for batch in self._waiting:
+                _fail(batch, exc)
+            self._waiting.clear()
             raise
         finally:
             self._sender = None
 
-    async def _send(self, batch: list[_Take]) -> None:
+    async def _send(self, batch: _Batch) -> None:
         """Decide a batch; its takes share the deadline of the oldest.
 
         A lost reply leaves the outcome unknown, and asking again could debit twice: the callers
         are told that there is no decision.
         """
         try:
-            async with asyncio.timeout(batch[0].deadline - monotonic()):
+            async with asyncio.timeout(batch.deadline - monotonic()):
                 now, *answers = await self._decide(batch)
-            for take, answer in zip(batch, answers, strict=True):
-                if take.future.done():  # its client has gone
-                    continue
-                if answer is None:
-                    take.future.set_exception(ValueError(f"the script refused {take.policy}, {take.cost}"))
-                else:
-                    take.future.set_result((now, answer))
         except (RedisError, OSError) as exc:  # TimeoutError is an OSError
             _fail(batch, exc)
         except BaseException as exc:
             _fail(batch, exc)
             raise
+        else:
+            for index, (future, answer) in enumerate(zip(batch.futures, answers, strict=True)):
+                if future is None or future.done():  # its client has gone
+                    continue
+                if answer is None:
+                    refused = batch.arguments[4 * index : 4 * index + 3]
+                    future.set_exception(ValueError(f"the script refused {refused}"))
+                else:
+                    future.set_result((now, answer))
 
-    async def _decide(self, batch: list[_Take]) -> list[int]:
+    async def _decide(self, batch: _Batch) -> list[int]:
         """The script's reply, in time. Asking again is safe where the script did nothing."""
-        keys = (*self._fixed_keys, *(take.bucket for take in batch))
-        arguments: list[int | bytes] = []
-        for take in batch:
-            arguments += (take.policy.capacity, take.policy.interval, take.cost, take.record)
+        keys = (*self._fixed_keys, *batch.keys)
         while True:
             # Looked at here, not only by the timeout around this: a cancellation can get lost.
-            if monotonic() >= batch[0].deadline:
+            if monotonic() >= batch.deadline:
                 raise TimeoutError("the deadline of the batch has passed")
             if not self._clock.is_set:
                 await self._ask_time()
             sent = monotonic()
-            deadline = self._clock.at(batch[0].deadline)
+            deadline = self._clock.at(batch.deadline)
             try:
-                reply: list[int] = await self._redis.execute_command(  # type: ignore[no-untyped-call]  # redis-py's
-                    "EVALSHA", _SHA, len(keys), *keys, deadline, *arguments
+                reply: list[int] = await self._execute(
+                    ("EVALSHA", _SHA, len(keys), *keys, deadline, *batch.arguments)
                 )
             except NoScriptError:
                 await self._redis.script_load(_SCRIPT)
@@ -161,6 +209,21 @@ class _Shard:
                 return reply
             # Too late by Redis's clock, though not by ours: the clock has jumped, and is known now.
 
+    async def _execute(self, command: tuple[int | str | bytes, ...]) -> Any:
+        """Send a command and read its reply on the shard's own connection.
+
+        Not by ``Redis.execute_command``: it packs the arguments in Python, which was most of what a
+        call cost.
+        """
+        pool = self._redis.connection_pool
+        if self._connection is None:
+            self._connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
+        else:
+            await pool.ensure_connection(self._connection)
+        packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # typed there as one argument
+        await self._connection.send_packed_command(packed, check_health=False)
+        return await self._connection.read_response()
+
     async def _ask_time(self) -> None:
         sent = monotonic()
         seconds, microseconds = await self._redis.time()
@@ -168,12 +231,14 @@ class _Shard:
         self._clock.observe(sent, monotonic(), ticks)
 
 
-def _fail(batch: list[_Take], cause: BaseException) -> None:
-    for take in batch:
-        if not take.future.done():
+def _fail(batch: _Batch, cause: BaseException) -> None:
+    for future in batch.futures:
+        if future is None:
+            metrics.LOG_DROPPED.inc()
+        elif not future.done():
             error = _unavailable()
             error.__cause__ = cause
-            take.future.set_exception(error)
+            future.set_exception(error)
 
 
 def _unavailable() -> LimiterUnavailable:

@@ -274,7 +274,7 @@ async def test_a_failure_nobody_foresaw_is_a_problem_too(client, issue, monkeypa
     def fail(*_):
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("ratelimiter.api.decisions.rate_limit_headers", fail)
+    monkeypatch.setattr("ratelimiter.api.answers.rate_limit_headers", fail)
     problem = assert_problem(await request(client, key), 500, "internal-error")
     assert "secret" not in json.dumps(problem)
 

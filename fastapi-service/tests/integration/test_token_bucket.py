@@ -159,6 +159,15 @@ async def test_a_lowered_burst_or_a_clock_that_jumped_back_locks_out_for_one_ref
     assert decision.until_full == policy.refill_ticks
 
 
+async def test_after_a_lowered_burst_the_bucket_refills_though_it_is_asked_again_and_again(bucket):
+    await bucket.take(1, Policy.of(1, 1000), 1000, RECORD)
+    quick = Policy.of(3_600_000, 100)  # a token in a millisecond
+    assert not (await bucket.take(1, quick, 100, RECORD)).allowed
+    until = monotonic() + 5
+    while not (await bucket.take(1, quick, 100, RECORD)).allowed:
+        assert monotonic() < until
+
+
 async def test_a_bucket_that_holds_no_number_is_full(redis, bucket):
     await redis.set(redis_keys.bucket(0, 1), "nonsense")
     await redis.lpush(redis_keys.bucket(0, 2), "a list")

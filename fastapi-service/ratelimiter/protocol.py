@@ -1,0 +1,82 @@
+"""Two short cuts through uvicorn, which together halve what an answer costs.
+
+**One system call.** uvicorn writes an answer's head and its body one after the other, and uvloop
+hands each to the kernel at once. ``Protocol`` sends together what is written in one turn of the loop.
+
+**Whole answers.** ASGI's ``send`` takes an answer in parts and examines each of its headers.
+``send_whole`` writes one that is there whole, of headers that this service made itself.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+from starlette.types import Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+
+class GatheringTransport:
+    """A transport that gathers what is written until the loop's next turn; all else is the transport's."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+        self.is_closing = transport.is_closing
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever is not said here."""
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send soon, in order."""
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Send what has been written, then close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        parts = self._parts
+        if parts and not self._transport.is_closing():
+            self._transport.write(b"".join(parts))
+        parts.clear()
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's protocol on a ``GatheringTransport``."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """Take over a new connection."""
+        super().connection_made(cast("asyncio.Transport", GatheringTransport(transport, self.loop)))
+
+
+async def send_whole(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+    """Answer a request; the headers tell the body's length, and nothing of the connection.
+
+    Where ``send`` is not uvicorn's own, the answer takes ASGI's way.
+    """
+    cycle = getattr(send, "__self__", None)
+    if not isinstance(cycle, RequestResponseCycle):
+        await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+        await send({"type": "http.response.body", "body": body})
+        return
+    if cycle.disconnected:
+        return
+    cycle.response_started = cycle.response_complete = True
+    parts = [STATUS_LINE[status]]
+    for name, value in cycle.default_headers:
+        parts += (name, b": ", value, b"\r\n")
+    for name, value in headers:
+        parts += (name, b": ", value, b"\r\n")
+    if not cycle.keep_alive:
+        parts.append(b"connection: close\r\n")
+    parts += (b"\r\n", body)
+    cycle.transport.write(b"".join(parts))
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()

@@ -1,0 +1,52 @@
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ratelimiter.api.answers import QUOTA_EXCEEDED, decision_answer, denial_answer
+from ratelimiter.limiter.decision import Decision
+from ratelimiter.limiter.policy import Policy
+
+POLICY = Policy.of(100)
+TIERS = st.one_of(st.sampled_from(["free", "50% off", '"quoted"', "größe"]), st.text(max_size=50))
+
+
+def fields(tier, decision):
+    return {
+        "allowed": decision.allowed,
+        "tier": tier,
+        "limit": decision.policy.capacity,
+        "remaining": decision.remaining,
+        "reset_after_seconds": decision.reset_after_seconds,
+    }
+
+
+@given(TIERS, st.booleans(), st.integers(0, POLICY.refill_ticks))
+def test_a_decision_is_what_json_would_make_of_it(tier, allowed, until_full):
+    decision = Decision(allowed, POLICY, 1, 10**15, until_full)
+    status, headers, body = decision_answer(tier, decision, "id-1")
+    assert status == 200
+    assert body.decode() == json.dumps(fields(tier, decision))
+    assert dict(headers)[b"content-type"] == b"application/json"
+    assert dict(headers)[b"content-length"] == b"%d" % len(body)
+    assert dict(headers)[b"x-request-id"] == b"id-1"
+
+
+@given(TIERS, st.integers(1, 100))
+def test_a_denial_is_a_problem_with_the_decisions_fields(tier, cost):
+    decision = Decision(False, POLICY, cost, 10**15, POLICY.refill_ticks)
+    status, headers, body = denial_answer(tier, decision, "id-1")
+    assert status == 429
+    assert body.decode() == json.dumps(
+        {
+            "type": QUOTA_EXCEEDED,
+            "title": "The quota is exceeded",
+            "status": 429,
+            "detail": f"The bucket does not hold {cost} token(s) now; try again in {36 * cost} s.",
+            "violated-policies": ["default"],
+            **fields(tier, decision),
+        }
+    )
+    assert dict(headers)[b"content-type"] == b"application/problem+json"
+    assert dict(headers)[b"content-length"] == b"%d" % len(body)
+    assert dict(headers)[b"retry-after"] == b"%d" % (36 * cost)
