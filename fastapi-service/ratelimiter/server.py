@@ -1,6 +1,7 @@
 """Starts the API: ``python -m ratelimiter.server``.
 
-It reads the settings, gives the workers an empty folder for their metrics, and runs uvicorn.
+It reads the settings, gives all processes an empty folder for their metrics, starts the drain and
+runs uvicorn with its workers.
 """
 
 import os
@@ -8,35 +9,43 @@ import shutil
 import signal
 import sys
 import tempfile
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import uvicorn
 
 from . import logs
+from .protocol import Protocol
 from .settings import Settings, load_settings
 
 SHUTDOWN_SECONDS = 3
 BACKLOG = 2048
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT; what is in flight is answered first."""
     settings = load_settings(Settings)
     logs.configure(settings.log_level)
-    # Before anything imports prometheus_client: it looks for the folder once.
-    folder = _empty_folder()
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     # uvicorn stops in good order and then raises the signal again, which by default would end this
-    # process before the folder is removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
+    # process before the drain is stopped and the folder removed.
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda *_: sys.exit(0))
+    with ExitStack() as at_the_end:
+        folder = _empty_folder()
+        at_the_end.callback(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+        if settings.request_log_drain:
+            at_the_end.enter_context(_drain_process())
+        # What is left to do is short, and nobody may cut it off.
+        at_the_end.callback(_ignore_signals)
         uvicorn.run(
             "main:app",
             host=settings.api_host,
             port=settings.api_port,
             workers=settings.web_concurrency,
             loop="uvloop",
-            http="httptools",
+            http=Protocol,
             ws="none",
             access_log=False,
             log_config=None,
@@ -45,12 +54,24 @@ def main() -> None:
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             forwarded_allow_ips=settings.forwarded_allow_ips,
         )
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _drain_process() -> AbstractContextManager[None]:
+    """One drain for all the workers, which start none then: they read their settings after this."""
+    os.environ["REQUEST_LOG_DRAIN"] = "false"
+    # Only now: prometheus_client, which this imports, looks once whether a folder is named.
+    from .request_log.process import drain_process  # noqa: PLC0415
+
+    return drain_process()
+
+
+def _ignore_signals() -> None:
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _empty_folder() -> Path:
-    """Where the workers keep their metrics: the folder that is named, wiped, else a new one."""
+    """Where all processes keep their metrics: the folder that is named, wiped, else a new one."""
     named = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if not named:
         return Path(tempfile.mkdtemp(prefix="ratelimiter-metrics-"))

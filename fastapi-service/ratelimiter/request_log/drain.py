@@ -23,9 +23,10 @@ from . import rows, sql
 from .outbox import BEGINNING, Entry, Outbox
 from .record import MalformedRecord
 
-ENTRIES_PER_READ: Final = 500
-LINGER_SECONDS: Final = 0.05
-"""After a short read the drain waits this long, so that a transaction carries more than one entry."""
+PAIRS_PER_TRANSACTION: Final = 32_768
+"""The more a transaction holds, the fewer rows of usage it touches for each; bounds memory, too."""
+LINGER_SECONDS: Final = 0.5
+"""After a transaction that was not full the drain waits this long, so that the next carries more."""
 WAIT_SECONDS: Final = 0.5
 """How long a read waits for the first entry: bounds how late a stop is noticed."""
 RETRY_SECONDS: Final = 1.0
@@ -100,7 +101,7 @@ class Drain:
             while not self._stop.is_set() and monotonic() < lead_until:
                 if monotonic() >= self._next_maintenance:
                     self._next_maintenance = monotonic() + self._maintain_partitions(connection)
-                if self.copy_once(connection) < ENTRIES_PER_READ:
+                if self.copy_once(connection) < PAIRS_PER_TRANSACTION:
                     self._stop.wait(LINGER_SECONDS)
         finally:
             connection.close()
@@ -126,7 +127,7 @@ class Drain:
         return inf
 
     def copy_once(self, connection: Connection) -> int:
-        """Copy what one read brings; returns the number of entries.
+        """Copy what one read brings; returns how many pairs of fields that was.
 
         Raises:
             CursorMoved: another drain got there first; nothing was written.
@@ -137,7 +138,9 @@ class Drain:
             self._stop.wait(WAIT_SECONDS)
             return 0
         anew = epoch != self._cursor.epoch
-        raw = self._outbox.read(BEGINNING if anew else self._cursor.last_id, ENTRIES_PER_READ, WAIT_SECONDS)
+        raw = self._outbox.read(
+            BEGINNING if anew else self._cursor.last_id, PAIRS_PER_TRANSACTION, WAIT_SECONDS
+        )
         if not raw:
             return 0
         entries = self._parse(raw)
@@ -153,7 +156,8 @@ class Drain:
         records = [record for entry in entries for record in entry.records]
         with connection, connection.cursor() as db:  # commits, or rolls back on an exception
             refused = rows.copy(db, records)
-            copied = [record for record in records if record not in refused] if refused else records
+            left_out = set(refused)
+            copied = [record for record in records if record not in left_out] if left_out else records
             rows.add_usage(db, copied)
             db.execute(
                 sql.MOVE_CURSOR,
@@ -174,7 +178,7 @@ class Drain:
         self._count(entries, len(copied))
         self._cursor = moved
         self._outbox.trim(moved.last_id, moved.position)
-        return len(raw)
+        return sum(len(fields) // 2 for _, fields in raw)
 
     def _parse(self, raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> list[Entry]:
         """The entries that can be read; the others are set aside."""

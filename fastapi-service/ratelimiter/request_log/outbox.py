@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Self, cast
+from typing import Any, Final, NamedTuple, Self, cast
 
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
@@ -11,15 +11,18 @@ from redis.exceptions import OutOfMemoryError, RedisError
 
 from ratelimiter import redis_keys
 
-from .record import MalformedRecord, Record, decode
+from .record import MalformedRecord, Record, decode, number
 
 BEGINNING: Final = "0-0"
+ENTRIES_PER_READ: Final = 200
+"""An entry may hold 256 records: bounds what one reply takes in memory."""
 _TICKS_EPOCH: Final = datetime(2025, 1, 1, tzinfo=UTC)
 _TICKS_PER_MICROSECOND: Final = 16
+_MAX_POSITION: Final = 2**53
+"""Where the script's numbers end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A batch of records: its id, the stream's epoch, and the number of records before it."""
 
     id: str
@@ -43,9 +46,10 @@ class Entry:
         """
         try:
             head_name, head, *pairs = fields
-            epoch, position, ticks = head.decode().split(" ")
-            timestamp = _TICKS_EPOCH + timedelta(microseconds=int(ticks) // _TICKS_PER_MICROSECOND)
-            start = int(position)
+            name, position, ticks = head.split(b" ")
+            epoch = name.decode()
+            timestamp = _TICKS_EPOCH + timedelta(microseconds=number(ticks) // _TICKS_PER_MICROSECOND)
+            start = number(position, most=_MAX_POSITION)
             known_and_outcome = list(zip(pairs[::2], pairs[1::2], strict=True))
         except (ValueError, OverflowError) as exc:
             raise MalformedRecord(f"entry {entry_id!r}: {exc}") from exc
@@ -99,15 +103,24 @@ class Outbox:
         appended, drained = cast("list[Any]", self._redis.hmget(self._state, ["seq", "drained"]))
         return max(0, int(appended or 0) - int(drained or 0))
 
-    def read(self, after: str, count: int, wait_seconds: float) -> list[tuple[bytes, list[bytes]]]:
-        """Up to ``count`` raw entries after an id, waiting for the first; empty if none came."""
-        reply = self._redis.execute_command(  # type: ignore[no-untyped-call]  # redis-py's
-            "XREAD",
-            *("BLOCK", int(wait_seconds * 1000)),
-            *("COUNT", count),
-            *("STREAMS", self._stream, after),
-        )
-        return reply[0][1] if reply else []
+    def read(self, after: str, pairs: int, wait_seconds: float) -> list[tuple[bytes, list[bytes]]]:
+        """Raw entries after an id, up to the one that completes ``pairs`` or ends the stream.
+
+        It waits for the first; empty if none came.
+        """
+        entries: list[tuple[bytes, list[bytes]]] = []
+        block: tuple[str | int, ...] = ("BLOCK", int(wait_seconds * 1000))
+        while pairs > 0:
+            reply = self._redis.execute_command(  # type: ignore[no-untyped-call]  # redis-py's
+                "XREAD", *block, "COUNT", ENTRIES_PER_READ, "STREAMS", self._stream, after
+            )
+            more = reply[0][1] if reply else []
+            entries += more
+            if len(more) < ENTRIES_PER_READ:
+                break
+            pairs -= sum(len(fields) // 2 for _, fields in more)
+            after, block = more[-1][0], ()
+        return entries
 
     def trim(self, through: str, drained: int) -> None:
         """Drop the entries up to an id, which stand in PostgreSQL now, and say how far that is."""

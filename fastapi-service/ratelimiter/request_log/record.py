@@ -1,14 +1,16 @@
 """The record of one decision, as bytes in the stream and as a row of the request log."""
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from ratelimiter import addresses
+from ratelimiter.bounds import MAX_BURST
 
 ENDPOINT_MAX_LENGTH: Final = 200
 
 _MAX_BIGINT: Final = 2**63 - 1
+_MAX_INTEGER: Final = 2**31 - 1
 _NO_ADDRESS: Final = "-"
 
 
@@ -16,9 +18,12 @@ class MalformedRecord(ValueError):
     """The bytes are no record; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One row of the request log; ``remaining`` is ``None`` when the key was refused."""
+class Record(NamedTuple):
+    """One row of the request log.
+
+    ``remaining`` is ``None`` when the key was refused; ``count`` is how many requests, all of them
+    denied alike, the row stands for.
+    """
 
     api_key_id: int
     endpoint: str
@@ -27,6 +32,7 @@ class Record:
     remaining: int | None
     client_ip: str | None
     timestamp: datetime
+    count: int = 1  # type: ignore[assignment]  # the column's name, and nobody misses tuple.count
 
 
 def encode(api_key_id: int, cost: int, client_ip: str | None, endpoint: str) -> bytes:
@@ -37,34 +43,54 @@ def encode(api_key_id: int, cost: int, client_ip: str | None, endpoint: str) -> 
 def decode(known: bytes, outcome: bytes, timestamp: datetime) -> Record:
     """The record of a pair in the stream.
 
+    An outcome is ``200 <remaining>``, ``429 <remaining>``, ``429 <remaining> <count>`` or ``403``.
+
     Raises:
         MalformedRecord: the pair was not written by ``encode`` and the script, or would not fit
             the table.
 
     """
     try:
-        api_key_id, cost, client_ip, endpoint = known.decode().split(" ", 3)
-        status_code, *remaining = outcome.split(b" ", 1)
-        record = Record(
-            api_key_id=_number(api_key_id),
-            endpoint=endpoint,
-            status_code=_number(status_code),
-            cost=_number(cost),
-            remaining=_number(remaining[0]) if remaining else None,
-            client_ip=addresses.clean(client_ip),
-            timestamp=timestamp,
-        )
+        api_key_id, endpoint, cost, client_ip = _decode_known(known)
+        status_code, remaining, count = _decode_outcome(outcome)
     except ValueError as exc:
         raise MalformedRecord(f"{exc}") from exc
-    if record.status_code not in {200, 403, 429} or record.cost < 1:
-        raise MalformedRecord("status or cost out of range")
-    if len(endpoint) > ENDPOINT_MAX_LENGTH or "\0" in endpoint:
-        raise MalformedRecord("the endpoint does not fit its column")
-    return record
+    return Record(api_key_id, endpoint, status_code, cost, remaining, client_ip, timestamp, count)
 
 
-def _number(digits: str | bytes) -> int:
-    number = int(digits)
-    if not 0 <= number <= _MAX_BIGINT:
-        raise ValueError(f"{number} is out of range")
-    return number
+# Clients repeat themselves: most halves of a pair were seen a moment ago.
+@lru_cache(maxsize=8192)
+def _decode_known(known: bytes) -> tuple[int, str, int, str | None]:
+    api_key_id, cost, client_ip, endpoint = known.split(b" ", 3)
+    text = endpoint.decode()
+    if len(text) > ENDPOINT_MAX_LENGTH or "\0" in text:
+        raise ValueError("the endpoint does not fit its column")
+    # No bucket admits a higher cost, and the sums of usage would end somewhere.
+    spent = number(cost, least=1, most=MAX_BURST)
+    return number(api_key_id), text, spent, addresses.clean(client_ip.decode())
+
+
+@lru_cache(maxsize=8192)
+def _decode_outcome(outcome: bytes) -> tuple[int, int | None, int]:
+    match outcome.split(b" "):
+        case [b"403"]:
+            return 403, None, 1
+        case [b"200", remaining]:
+            return 200, number(remaining), 1
+        case [b"429", remaining]:
+            return 429, number(remaining), 1
+        case [b"429", remaining, count]:
+            return 429, number(remaining), number(count, least=1, most=_MAX_INTEGER)
+    raise ValueError(f"{outcome!r} is no outcome")
+
+
+def number(digits: bytes, *, least: int = 0, most: int = _MAX_BIGINT) -> int:
+    """The number that decimal digits write.
+
+    Raises:
+        ValueError: they do not, or it is out of range.
+
+    """
+    if not digits.isdigit() or not least <= (value := int(digits)) <= most:
+        raise ValueError(f"{digits!r} is no number, or out of range")
+    return value

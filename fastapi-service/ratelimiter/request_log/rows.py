@@ -2,21 +2,24 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from http import HTTPStatus
+from functools import lru_cache
 from io import StringIO
 from typing import Final
 
 import psycopg2
 from psycopg2.extensions import cursor as DbCursor  # noqa: N812  # the class has a lower-case name
-from psycopg2.extras import execute_values
 
 from . import sql
 from .record import Record
 
+COPY_BYTES: Final = 65_536
+"""What psycopg2 reads at a time; its default is an eighth."""
 _NULL: Final = r"\N"
 _COPY_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+_ARRAY_ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"'})
+_ALLOWED: Final = 200
+_REFUSED: Final = 403
 
 
 def copy(db: DbCursor, records: Sequence[Record]) -> Sequence[Record]:
@@ -27,7 +30,7 @@ def copy(db: DbCursor, records: Sequence[Record]) -> Sequence[Record]:
     """
     db.execute("SAVEPOINT batch")
     try:
-        _copy_all(db, records)
+        db.copy_expert(sql.COPY_ROWS, StringIO(_lines(records)), size=COPY_BYTES)
     except (psycopg2.DataError, psycopg2.IntegrityError):
         db.execute("ROLLBACK TO SAVEPOINT batch")
         if len(records) == 1:
@@ -38,46 +41,59 @@ def copy(db: DbCursor, records: Sequence[Record]) -> Sequence[Record]:
     return ()
 
 
-def _copy_all(db: DbCursor, records: Iterable[Record]) -> None:
-    lines = StringIO()
-    for record in records:
-        endpoint = record.endpoint.translate(_COPY_ESCAPES)
-        remaining = _NULL if record.remaining is None else record.remaining
-        client_ip = record.client_ip or _NULL
-        lines.write(
-            f"{record.api_key_id}\t{endpoint}\t{record.status_code}\t{record.cost}\t{remaining}"
-            f"\t{client_ip}\t{record.timestamp.isoformat()}\n"
+def _lines(records: Iterable[Record]) -> str:
+    lines = []
+    when, written = None, ""
+    for key, endpoint, status_code, cost, remaining, client_ip, timestamp, count in records:
+        if timestamp is not when:  # the records of an entry share it
+            when, written = timestamp, timestamp.isoformat()
+        lines.append(
+            f"{key}\t{_escaped(endpoint)}\t{status_code}\t{cost}"
+            f"\t{_NULL if remaining is None else remaining}\t{count}\t{client_ip or _NULL}\t{written}\n"
         )
-    lines.seek(0)
-    db.copy_expert(sql.COPY_ROWS, lines)
+    return "".join(lines)
 
 
-@dataclass(slots=True)
-class _Usage:
-    """What a key did at an endpoint within an hour."""
-
-    allowed: int = 0
-    limited: int = 0
-    cost: int = 0
+@lru_cache(maxsize=4096)
+def _escaped(endpoint: str) -> str:
+    return endpoint.translate(_COPY_ESCAPES)
 
 
 def add_usage(db: DbCursor, records: Iterable[Record]) -> None:
     """Add records to ``usage_hourly`` and ``key_activity``; a refused key spends nothing, but is used."""
-    usage: dict[tuple[int, datetime, str], _Usage] = defaultdict(_Usage)
+    usage: dict[datetime, dict[tuple[int, str], list[int]]] = defaultdict(dict)
     last_used: dict[int, datetime] = {}
-    for record in records:
-        last_used[record.api_key_id] = record.timestamp
-        if record.status_code == HTTPStatus.FORBIDDEN:
+    when: datetime | None = None
+    in_hour: dict[tuple[int, str], list[int]] = {}
+    for key, endpoint, status_code, cost, _, _, timestamp, count in records:
+        if timestamp is not when:
+            when = timestamp
+            in_hour = usage[timestamp.replace(minute=0, second=0, microsecond=0)]
+        last_used[key] = timestamp
+        if status_code == _REFUSED:
             continue
-        hour = record.timestamp.replace(minute=0, second=0, microsecond=0)
-        sums = usage[record.api_key_id, hour, record.endpoint]
-        if record.status_code == HTTPStatus.OK:
-            sums.allowed += 1
-            sums.cost += record.cost
+        sums = in_hour.get((key, endpoint))
+        if sums is None:
+            sums = in_hour[key, endpoint] = [0, 0, 0]
+        if status_code == _ALLOWED:
+            sums[0] += 1
+            sums[2] += cost
         else:
-            sums.limited += 1
-    if usage:
-        rows = [(*key, sums.allowed, sums.limited, sums.cost) for key, sums in sorted(usage.items())]
-        execute_values(db, sql.ADD_USAGE, rows)
+            sums[1] += count
+    # In order, so that of two drains at the same rows one waits for the other.
+    for hour, of_hour in sorted(usage.items()):
+        rows = [(key, _quoted(endpoint), *sums) for (key, endpoint), sums in sorted(of_hour.items())]
+        if rows:
+            db.execute(sql.ADD_USAGE, [hour, *map(_array, zip(*rows, strict=True))])
     if last_used:
-        execute_values(db, sql.SET_LAST_USED, sorted(last_used.items()))
+        db.execute(sql.SET_LAST_USED, [*map(_array, zip(*sorted(last_used.items()), strict=True))])
+
+
+def _array(values: Iterable[object]) -> str:
+    """PostgreSQL's literal of an array: a list would become an expression an element, dear to parse."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+@lru_cache(maxsize=4096)
+def _quoted(text: str) -> str:
+    return '"' + text.translate(_ARRAY_ESCAPES) + '"'

@@ -19,12 +19,13 @@ MAINTAIN_PARTITIONS: Final = """
 """
 
 COPY_ROWS: Final = """
-    COPY request_log (api_key_id, endpoint, status_code, cost, remaining, client_ip, "timestamp")
+    COPY request_log (api_key_id, endpoint, status_code, cost, remaining, count, client_ip, "timestamp")
     FROM STDIN
 """
 
 ADD_USAGE: Final = """
-    INSERT INTO usage_hourly (api_key_id, hour, endpoint, allowed, limited, cost) VALUES %s
+    INSERT INTO usage_hourly (hour, api_key_id, endpoint, allowed, limited, cost)
+    SELECT %s, * FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[])
     ON CONFLICT (api_key_id, hour, endpoint) DO UPDATE SET
         allowed = usage_hourly.allowed + EXCLUDED.allowed,
         limited = usage_hourly.limited + EXCLUDED.limited,
@@ -32,7 +33,8 @@ ADD_USAGE: Final = """
 """
 
 SET_LAST_USED: Final = """
-    INSERT INTO key_activity (api_key_id, last_used_at) VALUES %s
+    INSERT INTO key_activity (api_key_id, last_used_at)
+    SELECT * FROM unnest(%s::bigint[], %s::timestamptz[])
     ON CONFLICT (api_key_id) DO UPDATE SET
         last_used_at = greatest(key_activity.last_used_at, EXCLUDED.last_used_at)
 """

@@ -241,6 +241,88 @@ async def test_what_cannot_be_read_is_set_aside_and_holds_up_nothing(
     assert counters()["malformed"] == 2
 
 
+async def put(redis, *pairs):
+    """Append an entry as the script would."""
+    fields = [field for pair in pairs for field in pair]
+    seq = await redis.hincrby(redis_keys.stream_state(0), "seq", len(pairs))
+    await redis.hsetnx(redis_keys.stream_state(0), "epoch", "1")
+    seconds, microseconds = await redis.time()
+    ticks = (seconds - 1_735_689_600) * 16_000_000 + microseconds * 16
+    head = f"1 {seq - len(pairs)} {ticks}"
+    await redis.execute_command("XADD", redis_keys.stream(0), "*", "head", head, *fields)
+
+
+async def test_a_record_may_count_many_denials(redis, drain, database, counters):
+    known = encode(1, 2, "198.51.100.7", "/x")
+    await put(redis, (known, b"429 0"), (known, b"429 0 17"), (known, b"200 3"), (known, b"429 1 1"))
+    await put(redis, (known, b"429 0 2147483647"), (known, b"429 0 2147483648"), (known, b"200 3 2"))
+    drain.copy()
+    assert database.sql(
+        "SELECT status_code, sum(count), count(*) FROM request_log GROUP BY 1 ORDER BY 1"
+    ) == [
+        (200, 1, 1),
+        (429, 19 + 2147483647, 4),
+    ]
+    usage = "SELECT allowed, limited, cost FROM usage_hourly"
+    assert database.sql(usage) == [(1, 19 + 2147483647, 2)]
+    # Positions and counters go on counting records.
+    assert database.sql("SELECT position FROM drain_cursor") == [(7,)]
+    assert counters() == {"written": 5, "dropped": 0, "malformed": 2}
+
+
+async def test_any_text_can_be_an_endpoint(redis, drain, database):
+    endpoints = [
+        "",
+        " ",
+        "NULL",
+        "\\N",
+        "\\.",
+        "a\tb\nc\rd",
+        '{"a", b}',
+        "\\\\\\",
+        "%s %(x)s",
+        "'",
+        "\x01\x7f",
+        "ü\U0001f600",
+    ]
+    endpoints.append("\U0001f600" * 200)
+    await put(redis, *((encode(1, 1, None, endpoint), b"200 1") for endpoint in endpoints))
+    drain.copy()
+    assert [row for (row,) in database.sql("SELECT endpoint FROM request_log ORDER BY id")] == endpoints
+    assert sorted(row for (row,) in database.sql("SELECT endpoint FROM usage_hourly")) == sorted(endpoints)
+
+
+async def test_a_refused_key_is_used_but_spends_nothing(bucket, drain, database):
+    await bucket.refuse(2, encode(2, 1, None, "/y"))
+    drain.copy()
+    assert rows(database) == 1
+    assert database.sql("SELECT * FROM usage_hourly") == []
+    assert database.sql("SELECT api_key_id FROM key_activity") == [(2,)]
+
+
+async def test_one_transaction_copies_many_reads_but_not_without_end(redis, drain, database, monkeypatch):
+    monkeypatch.setattr("ratelimiter.request_log.outbox.ENTRIES_PER_READ", 3)
+    monkeypatch.setattr("ratelimiter.request_log.drain.PAIRS_PER_TRANSACTION", 14)
+    known = encode(1, 1, None, "/x")
+    for _ in range(10):
+        await put(redis, (known, b"200 1"), (known, b"200 1"))
+    copied = []
+    while drain.copy():
+        copied.append(rows(database))
+    assert copied == [12, 20]
+
+
+async def test_the_hours_of_a_transaction_are_kept_apart(redis, drain, database):
+    await redis.hset(redis_keys.stream_state(0), "epoch", "1")
+    known = encode(1, 1, None, "/x")
+    for position in range(3):
+        head = f"1 {position} {position * 3600 * 16_000_000}"
+        await redis.execute_command("XADD", redis_keys.stream(0), "*", "head", head, known, b"200 1")
+    drain.copy()
+    hours = database.sql("SELECT hour, allowed FROM usage_hourly ORDER BY hour")
+    assert hours == [(datetime(2025, 1, 1, hour, tzinfo=UTC), 1) for hour in range(3)]
+
+
 async def test_the_stream_is_bounded_to_half_of_redis_memory_and_drains_when_it_is_full(
     bucket, redis, drain, counters
 ):

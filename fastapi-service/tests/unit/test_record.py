@@ -31,6 +31,42 @@ def test_a_refused_key_leaves_no_remaining():
     assert decode(encode(7, 1, None, "/x"), b"403", WHEN).remaining is None
 
 
+@given(st.integers(0, 2**63 - 1), st.integers(1, 2**31 - 1))
+def test_a_denial_may_stand_for_many(remaining, count):
+    record = decode(encode(7, 1, None, "/x"), b"429 %d %d" % (remaining, count), WHEN)
+    assert record == Record(7, "/x", 429, 1, remaining, None, WHEN, count)
+
+
+def test_a_record_stands_for_one_request_where_it_says_nothing():
+    for outcome in (b"200 3", b"429 3", b"403"):
+        assert decode(encode(7, 1, None, "/x"), outcome, WHEN).count == 1
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        *(b"429 0 0", b"429 0 -1", b"429 0 %d" % 2**31, b"429 0 ", b"429 0 x", b"429 0 1.5", b"429 0 1 1"),
+        *(b"200 0 2", b"200 0 1", b"403 2", b"403 0 2"),
+        *(
+            b"",
+            b"200",
+            b"429",
+            b"200 ",
+            b" 200 1",
+            b"200 +1",
+            b"200 1_0",
+            b"200 \xd9\xa1",
+            b"0200 1",
+            b"200 1\n",
+        ),
+        b"200 %d" % 2**63,
+    ],
+)
+def test_only_what_the_script_writes_is_an_outcome(outcome):
+    with pytest.raises(MalformedRecord):
+        decode(encode(7, 1, None, "/x"), outcome, WHEN)
+
+
 @pytest.mark.parametrize("address", ["unknown", "fe80::1%eth0", "1.2.3.4 5", "", "_hidden"])
 def test_what_a_proxy_calls_an_address_never_spoils_the_record(address):
     assert decode(encode(7, 1, address, "/x"), b"200 1", WHEN).client_ip in {None, "fe80::1"}
@@ -55,6 +91,14 @@ def test_any_fields_are_an_entry_or_malformed(fields):
 
 
 @pytest.mark.parametrize(
+    "head", [b"1 1", b"1 -1 1", b"1 99999999999999999 1", b"\xff 1 1", b"1 1 4611686018427387904"]
+)
+def test_a_head_that_cannot_be_read_spoils_its_entry_alone(head):
+    with pytest.raises(MalformedRecord):
+        Entry.parse(b"1-0", [b"head", head, encode(7, 1, None, "/x"), b"200 1"])
+
+
+@pytest.mark.parametrize(
     ("known", "outcome"),
     [
         (b"7 1 - " + b"x" * 201, b"200 1"),
@@ -64,6 +108,9 @@ def test_any_fields_are_an_entry_or_malformed(fields):
         (b"7 1 - /x", b"200 -1"),
         (b"99999999999999999999 1 - /x", b"200 1"),
         (b"7 1 -", b"200 1"),
+        (b"7 1000000001 - /x", b"200 1"),
+        (b"7 1 \xff /x", b"200 1"),
+        (b"7 1 - \xff", b"200 1"),
     ],
 )
 def test_what_would_not_fit_the_table_is_malformed(known, outcome):

@@ -1,0 +1,240 @@
+"""The server's drain: one process however many workers, kept running, and never left behind."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from local.ports import free_port
+from ratelimiter.keys import credentials
+from tests.runs import all_gone
+from tests.servers import ADMIN_API_TOKEN, PROJECT
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def children(pid):
+    """The process ids of a process's children, whichever of its threads started them."""
+    lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return {int(child) for text in lists for child in text.split()}
+
+
+def is_drain(pid):
+    try:
+        return "ratelimiter.request_log" in Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+class Server:
+    """One ``python -m ratelimiter.server``, with a key to ask by."""
+
+    def __init__(self, database, redis_server, output, **variables):
+        self.database = database
+        self.url = f"http://127.0.0.1:{(port := free_port())}"
+        self.key = credentials.generate()
+        database.sql(
+            "INSERT INTO api_key (name, hint, digest, tier_id, requests_per_hour, burst)"
+            " SELECT 'drained', %s, %s, id, 36000, 1000 FROM tier WHERE name = 'free'",
+            credentials.hint(self.key),
+            credentials.digest(self.key),
+        )
+        self.environment = os.environ | {
+            "API_DATABASE_URL": database.api_url,
+            "REDIS_URL": redis_server.url,
+            "ADMIN_API_TOKEN": ADMIN_API_TOKEN,
+            "API_PORT": str(port),
+            "WEB_CONCURRENCY": "2",
+            **variables,
+        }
+        self.output = output
+        with output.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ratelimiter.server"],
+                cwd=PROJECT / "fastapi-service",
+                env=self.environment,
+                stderr=file,
+                start_new_session=True,
+            )
+
+    def said(self):
+        return self.output.read_text()
+
+    def is_up(self):
+        assert self.process.poll() is None, self.said()
+        try:
+            return httpx.get(f"{self.url}/health/live", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def drains(self):
+        return {pid for pid in self.family() if is_drain(pid)}
+
+    def family(self):
+        family = [self.process.pid]
+        for member in family:
+            family += children(member)
+        return family
+
+    def ask(self, times=1):
+        for _ in range(times):
+            answer = httpx.post(f"{self.url}/api/request", headers={"X-API-Key": self.key}, trust_env=False)
+            assert answer.status_code == 200, answer.text
+
+    def rows(self):
+        return self.database.sql("SELECT count(*) FROM request_log")[0][0]
+
+    def metric(self, name):
+        text = httpx.get(f"{self.url}/metrics", trust_env=False).text
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
+
+    def kill_all(self):
+        # By their group, since uvicorn's workers live on without the server.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def start(database, redis_server, tmp_path):
+    servers = []
+
+    def start_server(**variables):
+        server = Server(database, redis_server, tmp_path / f"{len(servers)}.log", **variables)
+        servers.append(server)
+        wait_for(server.is_up, seconds=30)
+        return server
+
+    yield start_server
+    for server in servers:
+        server.kill_all()
+
+
+def test_workers_share_one_drain_whose_counters_are_the_servers(start):
+    server = start()
+    server.ask(5)
+    wait_for(lambda: server.rows() == 5)
+    assert len(server.drains()) == 1
+    threads = [
+        path.read_text().strip()
+        for pid in server.family()
+        for path in Path(f"/proc/{pid}/task").glob("*/comm")
+        if pid not in server.drains()
+    ]
+    assert "drain-0" not in threads
+    wait_for(lambda: server.metric("request_log_written_total") == 5)
+
+
+def test_a_drain_that_is_killed_comes_back_and_rows_go_on(start):
+    server = start()
+    server.ask(3)
+    wait_for(lambda: server.metric("request_log_written_total") == 3)
+    [drain] = server.drains()
+    os.kill(drain, signal.SIGKILL)
+    server.ask(4)
+    wait_for(lambda: server.rows() == 7)
+    [other] = server.drains()
+    assert other != drain
+    # What the dead one has counted still counts.
+    wait_for(lambda: server.metric("request_log_written_total") == 7)
+    assert server.metric('request_log_drain_failures_total{dependency="process"}') == 1
+    assert "drain_process_ended" in server.said()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_drain_does_not_outlive_a_server_that_is_killed(start, workers):
+    server = start(WEB_CONCURRENCY=workers)
+    drains = server.drains()
+    assert len(drains) == 1
+    server.process.kill()
+    server.process.wait()
+    assert all_gone(drains, 5)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("number", "whole_group"), [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, True)]
+)
+def test_a_stop_leaves_nothing_behind(start, workers, number, whole_group):
+    server = start(WEB_CONCURRENCY=workers)
+    server.ask(2)
+    family = server.family()
+    began = time.monotonic()
+    # Ctrl-C at a terminal, and some service managers, signal every process of the group.
+    (os.killpg if whole_group else os.kill)(server.process.pid, number)
+    assert server.process.wait(15) == 0
+    assert time.monotonic() - began < 6
+    assert all_gone(family, 1)
+    assert "Traceback" not in server.said()
+    assert "drain_process_ended" not in server.said()
+
+
+def test_a_drain_that_cannot_start_does_not_stop_the_api(start, tmp_path):
+    # Found before the package's own main module: a drain that fails at once.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nif '--until-stdin-closes' in sys.orig_argv: sys.exit('no drain today')\n"
+    )
+    server = start(PYTHONPATH=str(tmp_path))
+    server.ask(2)
+    wait_for(lambda: server.said().count("drain_process_ended") >= 2)
+    assert server.process.poll() is None
+    assert server.rows() == 0
+    server.ask(1)
+    assert server.metric("request_log_backlog") == 3
+
+
+def test_the_server_starts_no_drain_where_it_is_told_so(start):
+    server = start(REQUEST_LOG_DRAIN="false", DRAIN_METRICS_PORT=str(free_port()))
+    server.ask(1)
+    assert server.drains() == set()
+
+
+def test_the_servers_drain_leaves_the_metrics_port_to_one_that_runs_by_itself(start):
+    port = free_port()
+    server = start(DRAIN_METRICS_PORT=str(port))
+    server.ask(1)
+    wait_for(lambda: server.rows() == 1)
+    alone = subprocess.Popen(
+        [sys.executable, "-m", "ratelimiter.request_log"],
+        cwd=PROJECT / "fastapi-service",
+        env=server.environment,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+
+        def serves():
+            assert alone.poll() is None
+            try:
+                return httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        wait_for(serves)
+    finally:
+        alone.terminate()
+        assert alone.wait(10) == 0
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_drain_by_itself_does_not_look_at_its_standard_input(database, redis_server, closed):
+    environment = os.environ | {"API_DATABASE_URL": database.api_url, "REDIS_URL": redis_server.url}
+    command = [sys.executable, "-m", "ratelimiter.request_log"]
+    if closed:
+        command = ["sh", "-c", 'exec "$0" "$@" <&-', *command]
+    drain = subprocess.Popen(
+        command, cwd=PROJECT / "fastapi-service", env=environment, stdin=subprocess.DEVNULL
+    )
+    try:
+        wait_for(lambda: database.sql("SELECT * FROM drain_cursor"))
+        time.sleep(0.5)
+        assert drain.poll() is None
+    finally:
+        drain.terminate()
+        assert drain.wait(10) == 0
