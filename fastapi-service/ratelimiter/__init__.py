@@ -7,13 +7,15 @@ The architecture on one page. Imports point one way::
 ``keys``, ``limiter`` and ``request_log`` never import each other; ``limiter`` knows neither FastAPI
 nor SQLAlchemy; only ``app`` and the entry points read ``settings``. import-linter holds this.
 
-**A request** (``api.decisions``). ``X-API-Key`` → shape and checksum (garbage ends here, before any
-I/O) → SHA-256 → ``keys.directory`` (in this process; a miss is one indexed SELECT in a thread) →
-``limiter.policy`` → ``limiter.token_bucket`` (one round trip, shared by all that arrive together)
-→ ``limiter.decision`` → headers and body.
+**A request** (``api.decisions``). ``X-API-Key`` → SHA-256 → ``keys.directory`` (in this process; on a
+miss shape and checksum are looked at, and garbage ends there; else it is one indexed SELECT in a
+thread) → ``limiter.policy`` → ``limiter.denials`` (what Redis would only repeat), else
+``limiter.token_bucket`` (one round trip, shared by all that arrive together) → ``limiter.decision`` →
+``api.answers`` → ``protocol``.
 
 **A log row** (``request_log``). The record rides with the take: the script debits and appends in one
-atomic call. One drain copies the stream into PostgreSQL and moves its cursor in one transaction.
+atomic call. Cached denials are appended by themselves, coalesced when there are many. One drain, a process
+beside the workers, copies the stream into PostgreSQL and moves its cursor in one transaction.
 
 **An operator's edit** (``keys.news``). A trigger announces every change, by Django, this API or psql;
 each worker drops what it cached.

@@ -84,7 +84,7 @@ class Settings(DrainSettings):
         0.25, description="How long a decision may wait for Redis, counted from the request's arrival."
     )
     request_log_drain: bool = Field(
-        default=True, description="Whether the workers copy the log; off where a drain runs by itself."
+        default=True, description="Whether this service copies the log; off where a drain runs by itself."
     )
 
 

@@ -124,9 +124,9 @@ class _Gauges(Collector):
 
 
 class _Processes(Collector):
-    """CPU and memory of all workers together, which multiprocess mode does not give.
+    """CPU and memory of the server's processes together, which multiprocess mode does not give.
 
-    The workers are known by the files that they keep in the multiprocess directory.
+    They are the workers and the drain, known by the files they keep in the multiprocess directory.
     """
 
     _NAMES: Final = frozenset({"process_cpu_seconds", "process_resident_memory_bytes", "process_open_fds"})

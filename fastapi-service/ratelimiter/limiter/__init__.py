@@ -14,6 +14,9 @@ Lua's doubles hold exactly. ``interval`` is rounded *up* to whole ticks: never f
 call is in flight, arriving takes queue and the next call carries them all: no timer, no latency
 when idle, and fewer Redis calls per request as load rises.
 
+**Denials.** A denial that Redis would only repeat is found in ``denials`` instead, by whoever asks there
+before a take. What adds tokens besides time (a reset, other limits) must clear it.
+
 **Failure.** A take is never retried and has a deadline counted from its arrival. The deadline, on
 Redis's clock, is an argument of the script, so that a call which reaches Redis late does nothing.
 When Redis cannot decide in time, ``LimiterUnavailable`` is raised; a denial is a value.
