@@ -1,0 +1,82 @@
+"""What every request pays for, by itself: ``make bench-micro``.
+
+Times differ from machine to machine, so each is held against a fixed piece of Python that is timed in
+the same run. A regression shows as a budget that no longer holds.
+"""
+
+import asyncio
+import json
+import timeit
+from time import monotonic
+
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from ratelimiter.api.answers import decision_answer, denial_answer
+from ratelimiter.api.headers import rate_limit_headers
+from ratelimiter.keys import credentials
+from ratelimiter.limiter.decision import Decision
+from ratelimiter.limiter.denials import DenialCache
+from ratelimiter.limiter.policy import Policy
+from ratelimiter.limiter.token_bucket import TokenBucket
+from ratelimiter.request_log.record import decode, encode
+
+POLICY = Policy.of(1000)
+ALLOWED = Decision(True, POLICY, 1, 950_000_000_000_000, 43 * POLICY.interval)
+DENIED = Decision(False, POLICY, 1, 950_000_000_000_000, POLICY.refill_ticks)
+KEY = credentials.generate()
+RECORD = encode(1, 1, "198.51.100.7", "/v1/orders")
+TAKES = 256
+
+
+def reference():
+    """A fixed amount of work: what the standard library takes to write a small object as JSON."""
+    return json.dumps({"allowed": True, "tier": "free", "limit": 100, "remaining": 57})
+
+
+@pytest.fixture(scope="session")
+def unit():
+    """The seconds of the reference at its best."""
+    return min(timeit.repeat(reference, number=2000, repeat=50)) / 2000
+
+
+@pytest.mark.parametrize(
+    ("name", "work", "budget"),
+    [
+        ("a key's shape and checksum", lambda: credentials.is_well_formed(KEY), 2.5),
+        ("a key's digest", lambda: credentials.digest(KEY), 0.8),
+        ("a decision's headers", lambda: rate_limit_headers(ALLOWED), 1.6),
+        ("an admitted answer", lambda: decision_answer("free", ALLOWED, "x" * 32), 3.2),
+        ("a denied answer", lambda: denial_answer("free", DENIED, "x" * 32), 4.5),
+        ("a record's bytes", lambda: encode(1, 1, "198.51.100.7", "/v1/orders"), 0.7),
+        ("a record's row", lambda: decode(RECORD, b"200 57", None), 1.0),
+    ],
+)
+def test_what_a_request_pays(benchmark, unit, name, work, budget):
+    benchmark.name = name
+    benchmark(work)
+    assert benchmark.stats.stats.min < budget * unit
+
+
+def test_a_cached_denial(benchmark, unit):
+    cache = DenialCache()
+    cache.remember(1, DENIED, monotonic() + 60, cache.edition)
+    assert benchmark(cache.find, 1, POLICY, 1) is not None
+    assert benchmark.stats.stats.min < 1.2 * unit
+
+
+def test_takes_that_share_a_call(benchmark, unit, redis_server):
+    """256 takes at once, on a real Redis; the whole call, and so Redis's time too."""
+    client = Redis.from_url(redis_server.url, retry=Retry(NoBackoff(), 0), socket_timeout=None, protocol=2)
+    bucket = TokenBucket(client, shards=1, timeout_seconds=5)
+    policy = Policy.of(10**8, 10**6)
+
+    async def take_all():
+        await asyncio.gather(*(bucket.take(subject, policy, 1, RECORD) for subject in range(TAKES)))
+
+    with asyncio.Runner() as runner:
+        benchmark(lambda: runner.run(take_all()))
+        runner.run(client.aclose())
+    assert benchmark.stats.stats.min / TAKES < 12 * unit
