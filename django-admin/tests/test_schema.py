@@ -4,6 +4,7 @@ import secrets
 import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import psycopg2
 import pytest
@@ -11,6 +12,8 @@ from django.db import IntegrityError, InternalError, connection, transaction
 from django.utils import timezone
 from psycopg2 import extensions
 
+from api_manager import keys
+from api_manager.audit import Actor
 from api_manager.models import APIKey, Tier
 
 REFUSED = (IntegrityError, InternalError)
@@ -126,6 +129,31 @@ def test_a_new_key_is_news(committed, issue_key):
         assert news() == []
         key = issue_key().key
         assert news() == [str(key.pk)]
+
+
+def test_news_of_a_key_is_news_of_those_it_replaces_and_of_none_that_replace_it(committed, issue_key):
+    grace, actor = timedelta(hours=1), Actor("test")
+    first = issue_key().key
+    second = keys.rotate(first.pk, grace, actor).key
+    with listening() as news:
+        third = keys.rotate(second.pk, grace, actor).key
+        assert set(news()) == {str(key.pk) for key in (first, second, third)}
+        execute("UPDATE api_key SET burst = 7 WHERE id = %s", third.pk)
+        assert news() == [str(key.pk) for key in (third, second, first)]
+        execute("UPDATE api_key SET burst = 7 WHERE id = %s", second.pk)
+        assert news() == [str(key.pk) for key in (second, first)]
+        execute("UPDATE api_key SET burst = 7 WHERE id = %s", first.pk)
+        assert news() == [str(first.pk)]
+
+
+def test_a_search_path_without_the_schema_hinders_no_edit(committed, issue_key):
+    first = issue_key().key
+    second = keys.rotate(first.pk, timedelta(hours=1), Actor("test")).key
+    with listening() as news:
+        with transaction.atomic():
+            execute("SET LOCAL search_path = ''")
+            execute("UPDATE public.api_key SET burst = 7 WHERE id = %s", second.pk)
+        assert news() == [str(second.pk), str(first.pk)]
 
 
 def test_a_new_name_or_owner_is_no_news(committed, issue_key):

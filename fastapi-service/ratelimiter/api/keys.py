@@ -74,7 +74,10 @@ def make_router(token: str, manager: KeyManager, bucket: TokenBucket) -> APIRout
 
     @router.patch("/{key_id}")
     def change_key(key_id: KeyId, body: KeyChange, origin: FromHere) -> KeyAnswer:
-        """Change the fields that are sent; every worker follows within a second."""
+        """Change the fields that are sent; every worker follows within a second.
+
+        A key that was rotated is held to the limits of the one that replaced it: change that one's.
+        """
         return KeyAnswer(**_fields(manager.change(key_id, body.model_dump(exclude_unset=True), origin)))
 
     @router.delete("/{key_id}", status_code=204, response_class=Response)
@@ -86,7 +89,7 @@ def make_router(token: str, manager: KeyManager, bucket: TokenBucket) -> APIRout
     def rotate_key(
         key_id: KeyId, origin: FromHere, body: Annotated[KeyRotation | None, Body()] = None
     ) -> IssuedKey:
-        """Replace a key's secret. Both keys share one bucket; the old one ends with the grace."""
+        """Replace a key's secret. Both share a bucket and the new key's limits; the old one ends with the grace."""
         grace = timedelta(seconds=(body or KeyRotation()).grace_seconds)
         return _issued(*manager.rotate(key_id, grace, origin))
 

@@ -94,7 +94,7 @@ class KeyManager:
             session.commit()
 
     def rotate(self, key_id: int, grace: timedelta, origin: Origin) -> tuple[APIKey, str]:
-        """Replace a key's secret; the old one works until the grace ends, on the same bucket."""
+        """Replace a key's secret; the old one works until the grace ends, on the same bucket and limits."""
         with self._session() as session:
             old = self._load(session, key_id, lock=True)
             now = datetime.now(UTC)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 class KeyRecord:
     """A key as the directory caches it.
 
-    ``subject`` owns the bucket: the first key of the chain of rotations. ``requests_per_hour`` and
-    ``burst`` are in force (the key's own, else its tier's); ``burst`` is ``None`` where it is as many
-    as requests per hour. ``expires_at`` is in Unix seconds.
+    ``subject`` owns the bucket: the first key of the chain of rotations. One bucket knows one policy, so
+    ``tier``, ``requests_per_hour`` and ``burst`` are those of the chain's newest key, whatever its state
+    (its own, else its tier's); ``burst`` is ``None`` where it is as many as requests per hour. The rest
+    is the key's own. ``expires_at`` is in Unix seconds.
     """
 
     id: int

@@ -95,6 +95,107 @@ async def test_the_subject_is_the_root_of_the_chain(directory, insert):
     assert (await directory.get(newest)).subject == root
 
 
+async def test_every_key_of_a_chain_has_the_limits_of_the_newest_and_the_rest_of_its_own(directory, insert):
+    root, oldest = insert("free", burst=5, is_active=False)
+    second, older = insert(
+        "basic", requests_per_hour=2000, expires_at="2090-01-01T00:00:00Z", replaces_id=root
+    )
+    third, newest = insert("pro", burst=9, replaces_id=second)
+    records = [await directory.get(secret) for secret in (oldest, older, newest)]
+    assert [(r.tier, r.requests_per_hour, r.burst, r.subject) for r in records] == [
+        ("pro", 10_000, 9, root)
+    ] * 3
+    assert [(r.id, r.is_active, r.expires_at) for r in records] == [
+        (root, False, None),
+        (second, True, 3_786_912_000.0),
+        (third, True, None),
+    ]
+    assert [r.digest for r in records] == [credentials.digest(secret) for secret in (oldest, older, newest)]
+
+
+async def test_keys_read_again_together_have_the_limits_of_the_newest_of_their_chains(store, insert):
+    single, _ = insert("basic", burst=3)
+    root, _ = insert("free")
+    second, _ = insert("pro", burst=7, replaces_id=root)
+    found = {record.id: record for record in store.find_all([single, root, second, 999])}
+    assert {key_id: (r.subject, r.tier, r.burst) for key_id, r in found.items()} == {
+        single: (single, "basic", 3),
+        root: (root, "pro", 7),
+        second: (root, "pro", 7),
+    }
+
+
+@pytest.fixture
+def followed(directory, eventually):
+    """Wait until a key's tier, rate and burst are as expected: a second at most."""
+
+    async def follow(secret, *expected):
+        async def arrived():
+            record = await directory.get(secret)
+            return (record.tier, record.requests_per_hour, record.burst) == expected
+
+        await eventually(arrived, 1)
+
+    return follow
+
+
+async def test_a_cached_key_follows_the_newest_of_its_chain_within_a_second(
+    directory, insert, database, followed
+):
+    root, oldest = insert("free")
+    await followed(oldest, "free", 100, None)
+    second, older = insert("basic", replaces_id=root)
+    await followed(oldest, "basic", 1000, None)
+    third, _ = insert("pro", replaces_id=second)
+    await followed(oldest, "pro", 10_000, None)
+    await followed(older, "pro", 10_000, None)
+    database.sql("UPDATE api_key SET requests_per_hour = 50, burst = 3 WHERE id = %s", third)
+    await followed(oldest, "pro", 50, 3)
+    await followed(older, "pro", 50, 3)
+    database.sql("UPDATE tier SET name = 'gold' WHERE name = 'pro'")
+    await followed(oldest, "gold", 50, 3)
+
+
+@pytest.mark.parametrize("state", ["revoked_at = now()", "is_active = false", "expires_at = now()"])
+async def test_a_newest_key_that_may_not_be_used_still_gives_the_limits(
+    directory, insert, database, followed, state
+):
+    root, old = insert("free")
+    second, _ = insert("pro", burst=3, replaces_id=root)
+    await followed(old, "pro", 10_000, 3)
+    database.sql(f"UPDATE api_key SET {state}, burst = 4 WHERE id = %s", second)  # noqa: S608  # named above
+    await followed(old, "pro", 10_000, 4)
+    assert (await directory.get(old)).refusal(0) is None
+
+
+async def test_the_limits_of_a_key_that_was_replaced_do_not_count(directory, insert, database, followed):
+    root, old = insert("free")
+    _, new = insert("basic", replaces_id=root)
+    await followed(old, "basic", 1000, None)
+    database.sql(
+        "UPDATE api_key SET burst = 3, is_active = false,"
+        " tier_id = (SELECT id FROM tier WHERE name = 'pro') WHERE id = %s",
+        root,
+    )
+    edited = monotonic()
+    while (await directory.get(old)).is_active:
+        assert monotonic() - edited < 1, "the edit has not come"
+        await asyncio.sleep(0.01)
+    await followed(old, "basic", 1000, None)
+    await followed(new, "basic", 1000, None)
+
+
+async def test_keys_that_sql_made_replace_each_other_in_a_ring_are_nobodys(directory, database):
+    one, other = credentials.generate(), credentials.generate()
+    database.sql(
+        "INSERT INTO api_key (id, name, hint, digest, tier_id, replaces_id) OVERRIDING SYSTEM VALUE"
+        " VALUES (901, 'one', 'x', %s, 1, 902), (902, 'other', 'x', %s, 1, 901)",
+        credentials.digest(one),
+        credentials.digest(other),
+    )
+    assert [await directory.get(secret) for secret in (one, other)] == [None, None]
+
+
 async def test_an_unknown_key_is_remembered_until_it_is_issued(
     directory, store, insert, database, eventually
 ):

@@ -194,6 +194,35 @@ async def test_rotation_keeps_the_bucket_and_gives_the_old_key_its_grace(client,
     assert answer.status_code == 429, "the subject is the root of the chain"
 
 
+async def test_a_retier_in_the_grace_holds_for_both_keys_of_the_bucket(client, issue, management, eventually):
+    old = await issue(tier="enterprise")
+    path = f"/api/keys/{old['id']}/rotate"
+    new = (await client.post(path, json={"grace_seconds": 60}, headers=management)).json()
+    keys = [{"X-API-Key": old["key"]}, {"X-API-Key": new["key"]}]
+    for key in keys:
+        await client.post("/api/request", headers=key)
+    changes = {"tier": "free", "requests_per_hour": 1, "burst": 5}
+    answer = await client.patch(f"/api/keys/{new['id']}", json=changes, headers=management)
+    assert answer.status_code == 200, answer.text
+
+    async def followed():
+        answers = [await client.get("/api/check", headers=key) for key in keys]
+        return [(a.json()["tier"], a.json()["limit"]) for a in answers] == [("free", 5)] * 2
+
+    await eventually(followed)
+    shown = (await client.get(f"/api/keys/{old['id']}", headers=management)).json()
+    assert (shown["tier"], shown["requests_per_hour"]) == ("enterprise", 1_000_000), (
+        "management shows its own"
+    )
+    answers = [await client.post("/api/request", headers=key) for _ in range(20) for key in keys]
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) <= {200, 429}
+    assert statuses.count(200) <= 5, "an hour must pass until one more comes back"
+    await client.post(f"/api/keys/{new['id']}/reset", headers=management)
+    answers = [await client.post("/api/request", headers=key) for _ in range(20) for key in keys]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 35
+
+
 async def test_rotation_without_grace_ends_the_old_key(client, issue, management, eventually):
     old = await issue()
     await client.post("/api/request", headers={"X-API-Key": old["key"]})
