@@ -78,9 +78,11 @@ DRAIN_FAILURES: Final = Counter(
     ["dependency"],
 )
 
+HAND_ON_SECONDS: Final = 0.002
+
 
 class Tally:
-    """Counts the data plane's requests, and hands them to the collectors once in a turn of the loop.
+    """Counts the data plane's requests, and hands them to the collectors within ``HAND_ON_SECONDS``.
 
     Where workers share their metrics, each increment writes to a file under a lock: together they
     cost as much as the rest of the handler. Requests that are answered together share them.
@@ -103,7 +105,7 @@ class Tally:
     def duration(self, endpoint: str, seconds: float) -> None:
         """Observe a request's duration."""
         if not self._durations:
-            asyncio.get_running_loop().call_soon(self._hand_on)
+            asyncio.get_running_loop().call_later(HAND_ON_SECONDS, self._hand_on)
         self._durations[endpoint].append(seconds)
 
     def _hand_on(self) -> None:

@@ -8,7 +8,6 @@ hands each to the kernel at once. ``Protocol`` sends together what is written in
 """
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any, cast
 
 from starlette.types import Send
@@ -54,14 +53,14 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(cast("asyncio.Transport", GatheringTransport(transport, self.loop)))
 
 
-async def send_whole(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
-    """Answer a request; the headers tell the body's length, and nothing of the connection.
+async def send_whole(send: Send, status: int, headers: bytes, body: bytes) -> None:
+    """Answer a request; the headers, as lines, tell the body's length and nothing of the connection.
 
     Where ``send`` is not uvicorn's own, the answer takes ASGI's way.
     """
     cycle = getattr(send, "__self__", None)
     if not isinstance(cycle, RequestResponseCycle):
-        await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+        await send({"type": "http.response.start", "status": status, "headers": split(headers)})
         await send({"type": "http.response.body", "body": body})
         return
     if cycle.disconnected:
@@ -70,8 +69,7 @@ async def send_whole(send: Send, status: int, headers: Sequence[tuple[bytes, byt
     parts = [STATUS_LINE[status]]
     for name, value in cycle.default_headers:
         parts += (name, b": ", value, b"\r\n")
-    for name, value in headers:
-        parts += (name, b": ", value, b"\r\n")
+    parts.append(headers)
     if not cycle.keep_alive:
         parts.append(b"connection: close\r\n")
     parts += (b"\r\n", body)
@@ -80,3 +78,12 @@ async def send_whole(send: Send, status: int, headers: Sequence[tuple[bytes, byt
     if not cycle.keep_alive:
         cycle.transport.close()
     cycle.on_response()
+
+
+def split(headers: bytes) -> list[tuple[bytes, bytes]]:
+    """Headers as names and values, from lines."""
+    found = []
+    for line in headers.splitlines():
+        name, _, value = line.partition(b": ")
+        found.append((name, value))
+    return found

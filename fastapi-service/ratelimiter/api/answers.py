@@ -10,12 +10,13 @@ from typing import Final
 
 from ratelimiter.limiter.decision import Decision
 
-from .headers import POLICY_NAME, Headers, rate_limit_headers
+from .headers import POLICY_NAME, rate_limit_headers
 
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 """The problem type that draft-ietf-httpapi-ratelimit-headers registers."""
 
-Answer = tuple[int, Headers, bytes]
+Answer = tuple[int, bytes, bytes]
+"""Status, headers as lines, body."""
 
 _FIELDS: Final = b'"allowed": %b, "tier": %b, "limit": %d, "remaining": %d, "reset_after_seconds": %d}'
 _DECISION: Final = b"{" + _FIELDS
@@ -61,13 +62,13 @@ def denial_answer(tier: str, decision: Decision, identifier: str) -> Answer:
     return 429, _headers(b"application/problem+json", body, decision, identifier), body
 
 
-def _headers(media_type: bytes, body: bytes, decision: Decision, identifier: str) -> Headers:
-    return [
-        (b"content-type", media_type),
-        (b"content-length", b"%d" % len(body)),
-        (b"x-request-id", identifier.encode()),
-        *rate_limit_headers(decision),
-    ]
+def _headers(media_type: bytes, body: bytes, decision: Decision, identifier: str) -> bytes:
+    return b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b" % (
+        media_type,
+        len(body),
+        identifier.encode(),
+        rate_limit_headers(decision),
+    )
 
 
 @lru_cache(maxsize=256)

@@ -13,27 +13,24 @@ from ratelimiter.limiter.policy import Policy
 POLICY_NAME: Final = "default"
 """The name of a tier's limit in headers and problem documents."""
 
-Headers = list[tuple[bytes, bytes]]
 
-
-def rate_limit_headers(decision: Decision) -> Headers:
-    """The headers of a decision; ``Retry-After`` is among them when it denies."""
+def rate_limit_headers(decision: Decision) -> bytes:
+    """The headers of a decision, as lines; ``Retry-After`` is among them when it denies."""
     remaining = decision.remaining
-    headers = [
-        *_policy_headers(decision.policy),
-        (b"x-ratelimit-remaining", b"%d" % remaining),
-        (b"x-ratelimit-reset", b"%d" % decision.reset_at),
-        (b"ratelimit", b'"default";r=%d;t=%d' % (remaining, decision.next_token_after_seconds)),
-    ]
-    if not decision.allowed:
-        headers.append((b"retry-after", b"%d" % decision.retry_after_seconds))
-    return headers
+    lines = b'%bx-ratelimit-remaining: %d\r\nx-ratelimit-reset: %d\r\nratelimit: "default";r=%d;t=%d\r\n' % (
+        _policy_headers(decision.policy),
+        remaining,
+        decision.reset_at,
+        remaining,
+        decision.next_token_after_seconds,
+    )
+    return lines if decision.allowed else lines + b"retry-after: %d\r\n" % decision.retry_after_seconds
 
 
 @lru_cache(maxsize=4096)
-def _policy_headers(policy: Policy) -> tuple[tuple[bytes, bytes], ...]:
-    window = policy.window_seconds
-    return (
-        (b"x-ratelimit-limit", b"%d" % policy.capacity),
-        (b"ratelimit-policy", b'"default";q=%d;w=%d' % (policy.capacity, window)),
+def _policy_headers(policy: Policy) -> bytes:
+    return b'x-ratelimit-limit: %d\r\nratelimit-policy: "default";q=%d;w=%d\r\n' % (
+        policy.capacity,
+        policy.capacity,
+        policy.window_seconds,
     )

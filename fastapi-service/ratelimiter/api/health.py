@@ -21,10 +21,13 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from ratelimiter.health import Probe, Probes
+from ratelimiter.metrics import HAND_ON_SECONDS
 from ratelimiter.request_log.outbox import Backlog
 
 from .schemas import Check, HealthAnswer, Live
 
+WORKERS_HAND_ON_SECONDS: Final = 10 * HAND_ON_SECONDS
+"""A scrape waits so long for what the workers have counted, so that what was answered before it shows."""
 MAX_LAG_SECONDS: Final = 30.0
 """A log whose oldest record has waited longer makes the service degraded."""
 
@@ -56,8 +59,12 @@ def make_router(probes: Probes) -> APIRouter:
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """The metrics of all workers, in Prometheus's format."""
-        redis, postgres, backlog, active = await asyncio.gather(
-            probes.redis(), probes.postgres(), probes.backlog(), probes.active_keys()
+        redis, postgres, backlog, active, _ = await asyncio.gather(
+            probes.redis(),
+            probes.postgres(),
+            probes.backlog(),
+            probes.active_keys(),
+            asyncio.sleep(WORKERS_HAND_ON_SECONDS),
         )
         registry = CollectorRegistry()
         registry.register(_Gauges(redis, postgres, backlog, active))

@@ -89,7 +89,7 @@ def make_router(token: str, manager: KeyManager, bucket: TokenBucket) -> APIRout
     def rotate_key(
         key_id: KeyId, origin: FromHere, body: Annotated[KeyRotation | None, Body()] = None
     ) -> IssuedKey:
-        """Replace a key's secret. Both share a bucket and the new key's limits; the old one ends with the grace."""
+        """Replace a key's secret. Both share a bucket and the new limits; the old one ends with the grace."""
         grace = timedelta(seconds=(body or KeyRotation()).grace_seconds)
         return _issued(*manager.rotate(key_id, grace, origin))
 

@@ -27,6 +27,9 @@ _SHA: Final = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 MAX_BATCH: Final = 256
 """Takes a call carries at most: bounds how long one script holds Redis (some 3 ms)."""
 
+GATHER_SECONDS: Final = 0.05
+"""How long an outcome that nobody waits for may wait for others to share a call with."""
+
 _Answer = tuple[int, int]
 """Redis's time, and the script's answer."""
 
@@ -68,11 +71,11 @@ class TokenBucket:
         await future
 
     def append(self, subject: int, record: bytes, outcome: bytes) -> None:
-        """Record an outcome that was decided here; nobody waits for it.
+        """Record an outcome that was decided here, within ``GATHER_SECONDS``; nobody waits for it.
 
         What Redis does not take in time is lost, and counted as dropped.
         """
-        self._submit(monotonic(), subject, (0, outcome, 1, record), None)
+        self._submit(monotonic() + GATHER_SECONDS, subject, (0, outcome, 1, record), None)
 
     async def reset(self, subject: int) -> None:
         """Fill the subject's bucket."""
@@ -104,12 +107,13 @@ class TokenBucket:
 
 @dataclass(slots=True)
 class _Batch:
-    """What shares a script call, and the deadline of the oldest of it.
+    """What shares a script call, the earliest deadline of it, and whether somebody waits for it.
 
     In lists beside each other: an object for each take would cost more than its share of the call.
     """
 
     deadline: float
+    is_awaited: bool = False
     keys: list[str] = field(default_factory=list)
     arguments: list[int | str | bytes] = field(default_factory=list)
     futures: "list[asyncio.Future[_Answer] | None]" = field(default_factory=list)
@@ -125,6 +129,7 @@ class _Shard:
         self._fixed_keys = (redis_keys.stream(shard), redis_keys.stream_state(shard))
         self._waiting: deque[_Batch] = deque()
         self._sender: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def submit(
         self,
@@ -142,17 +147,42 @@ class _Shard:
         batch.keys.append(key)
         batch.arguments += arguments
         batch.futures.append(future)
+        if future is not None:
+            batch.is_awaited = True
+            batch.deadline = min(batch.deadline, deadline)
+        if self._sender is None:
+            self._schedule()
+
+    async def flush(self) -> None:
+        while self._waiting or self._sender is not None:
+            if self._sender is None:
+                self._start()
+            if self._sender is not None:
+                await asyncio.wait([self._sender])
+
+    def _schedule(self) -> None:
+        """See that what waits is sent: now if somebody waits for it or it fills a call, else soon."""
+        if self._is_due():
+            self._start()
+        elif self._waiting and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._start)
+
+    def _is_due(self) -> bool:
+        return bool(self._waiting) and (self._waiting[0].is_awaited or len(self._waiting) > 1)
+
+    def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._sender is None:
             # The task starts in the loop's next turn, so all that arrives in this one goes along.
             self._sender = asyncio.get_running_loop().create_task(self._send_all())
 
-    async def flush(self) -> None:
-        if self._sender is not None:
-            await asyncio.wait([self._sender])
-
     async def _send_all(self) -> None:
         try:
-            while self._waiting:
+            if self._waiting:
+                await self._send(self._waiting.popleft())
+            while self._is_due():
                 await self._send(self._waiting.popleft())
         except BaseException as exc:  # nobody may be left waiting, whatever went wrong
             for batch in self._waiting:
@@ -161,6 +191,7 @@ class _Shard:
             raise
         finally:
             self._sender = None
+            self._schedule()
 
     async def _send(self, batch: _Batch) -> None:
         """Decide a batch; its takes share the deadline of the oldest.

@@ -3,10 +3,11 @@ import http_sf
 from ratelimiter.api.headers import rate_limit_headers
 from ratelimiter.limiter.decision import Decision
 from ratelimiter.limiter.policy import TICKS_PER_SECOND, Policy
+from ratelimiter.protocol import split
 
 
 def headers_of(decision):
-    headers = rate_limit_headers(decision)
+    headers = split(rate_limit_headers(decision))
     names = [name for name, _ in headers]
     assert len(names) == len(set(names))
     return {name.decode(): value for name, value in headers}
