@@ -31,6 +31,8 @@ from .settings import Settings, load_settings
 
 PROBE_THREADS: Final = 2
 MANAGEMENT_CONNECTIONS: Final = 5
+OTHER_REDIS_CONNECTIONS: Final = 100
+"""For probes and resets; each shard keeps one of its own."""
 
 DESCRIPTION: Final = """
 Exact rate limits for everyone who holds a key.
@@ -65,7 +67,12 @@ def create_app(settings: Settings | None = None) -> Application:
     # A take is never retried: redis-py would, ten times, and debit each time. Deadlines are the
     # callers'; a socket_timeout would wrap each send in a wait_for, which can lose a cancellation.
     client = redis.asyncio.Redis.from_url(
-        redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=2, protocol=2
+        redis_url,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=None,
+        socket_connect_timeout=2,
+        protocol=2,
+        max_connections=settings.redis_shards + OTHER_REDIS_CONNECTIONS,
     )
     engine = make_engine(database_url, pool_size=MANAGEMENT_CONNECTIONS)
     # Connections of their own, so that neither a flood nor a lock elsewhere can take them.

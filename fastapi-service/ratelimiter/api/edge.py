@@ -49,6 +49,11 @@ def client_ip(scope: Scope) -> str | None:
     return addresses.clean(client[0]) if client else None
 
 
+def has_body(headers: Headers) -> bool:
+    """Whether a body is announced."""
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+
+
 async def read_body(headers: Headers, receive: Receive) -> bytes:
     """The whole body.
 
@@ -58,9 +63,9 @@ async def read_body(headers: Headers, receive: Receive) -> bytes:
         ConnectionResetError: the client went away before it was complete.
 
     """
-    announced = headers.get(b"content-length")
-    if announced in {None, b"0"} and b"transfer-encoding" not in headers:
+    if not has_body(headers):
         return b""
+    announced = headers.get(b"content-length")
     if announced is not None and announced.isdigit() and int(announced) > MAX_BODY_BYTES:
         raise _too_large()
     try:

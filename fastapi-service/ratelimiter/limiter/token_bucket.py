@@ -52,7 +52,9 @@ class TokenBucket:
         """Spend ``cost`` tokens of the subject's bucket if it holds them, and record the outcome."""
         asked, edition = monotonic(), self.denials.edition
         future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
-        self._submit(asked, subject, (policy.capacity, policy.interval, cost, record), future)
+        shard = self._shard(subject)
+        arguments = policy.capacity, policy.interval, cost, record
+        shard.submit(asked + self._timeout_seconds, shard.bucket(subject), arguments, future)
         now, answer = await future
         if answer >= 0:
             return Decision(True, policy, cost, now, answer)  # noqa: FBT003  # the hot path: by position
@@ -67,7 +69,8 @@ class TokenBucket:
     async def refuse(self, subject: int, record: bytes) -> None:
         """Record that a known key was refused; its bucket is not touched."""
         future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
-        self._submit(monotonic(), subject, (0, "403", 1, record), future)
+        shard = self._shard(subject)
+        shard.submit(monotonic() + self._timeout_seconds, shard.no_bucket, (0, "403", 1, record), future)
         await future
 
     def append(self, subject: int, record: bytes, outcome: bytes) -> None:
@@ -75,7 +78,9 @@ class TokenBucket:
 
         What Redis does not take in time is lost, and counted as dropped.
         """
-        self._submit(monotonic() + GATHER_SECONDS, subject, (0, outcome, 1, record), None)
+        shard = self._shard(subject)
+        deadline = monotonic() + GATHER_SECONDS + self._timeout_seconds
+        shard.submit(deadline, shard.no_bucket, (0, outcome, 1, record), None)
 
     async def reset(self, subject: int) -> None:
         """Fill the subject's bucket."""
@@ -93,16 +98,8 @@ class TokenBucket:
         for shard in self._shards:
             await shard.flush()
 
-    def _submit(
-        self,
-        arrived: float,
-        subject: int,
-        arguments: tuple[int | str | bytes, ...],
-        future: "asyncio.Future[_Answer] | None",
-    ) -> None:
-        shard = redis_keys.shard_of(subject, len(self._shards))
-        key = redis_keys.bucket(shard, subject)
-        self._shards[shard].submit(arrived + self._timeout_seconds, key, arguments, future)
+    def _shard(self, subject: int) -> "_Shard":
+        return self._shards[redis_keys.shard_of(subject, len(self._shards))]
 
 
 @dataclass(slots=True)
@@ -123,13 +120,19 @@ class _Shard:
     """The takes of one shard: at most one script call in flight, the next gathers what arrives."""
 
     def __init__(self, redis: "Redis", shard: int) -> None:
+        self.no_bucket: Final = redis_keys.stream_state(shard)
+        """Stands where the script expects a bucket's name, for what asks none."""
         self._redis = redis
+        self._shard = shard
         self._connection: AbstractConnection | None = None
         self._clock = ServerClock(TICKS_PER_SECOND)
         self._fixed_keys = (redis_keys.stream(shard), redis_keys.stream_state(shard))
         self._waiting: deque[_Batch] = deque()
         self._sender: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+
+    def bucket(self, subject: int) -> str:
+        return redis_keys.bucket(self._shard, subject)
 
     def submit(
         self,

@@ -4,7 +4,12 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import http_sf
+import httpx
 import pytest
+from asgi_lifespan import LifespanManager
+
+from ratelimiter.app import create_app
+from tests.servers import ADMIN_API_TOKEN
 
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 
@@ -301,3 +306,19 @@ async def test_the_row_of_a_decision(client, issue, database, eventually):
     assert abs(rows[0][7] - datetime.now(UTC)) < timedelta(seconds=10)
     assert database.sql("SELECT allowed, limited, cost FROM usage_hourly") == [(1, 1, 3)]
     assert database.sql("SELECT api_key_id, last_used_at FROM key_activity") == [(issued["id"], rows[1][7])]
+
+
+async def test_there_may_be_more_shards_than_redis_py_gives_connections(settings):
+    application = create_app(settings.model_copy(update={"redis_shards": 150}))
+    transport = httpx.ASGITransport(application, raise_app_exceptions=False)
+    headers = {"Authorization": f"Bearer {ADMIN_API_TOKEN}"}
+    async with (
+        LifespanManager(application, startup_timeout=30, shutdown_timeout=30),
+        httpx.AsyncClient(transport=transport, base_url="http://api.test") as http,
+    ):
+        keys = [
+            (await http.post("/api/keys", json={"name": "x"}, headers=headers)).json()["key"]
+            for _ in range(250)
+        ]
+        answers = [await request(http, key) for key in keys]
+    assert {answer.status_code for answer in answers} == {200}
