@@ -67,7 +67,7 @@ LOG_WRITTEN: Final = Counter(
 )
 LOG_DROPPED: Final = Counter(
     "request_log_dropped_total",
-    "Records that left the stream before they were copied: dropped at its bound, or lost by Redis.",
+    "Records that never became a row: dropped at the stream's bound, lost by Redis, or not taken by it.",
 )
 LOG_MALFORMED: Final = Counter(
     "request_log_malformed_total", "Records or entries of the stream that could not be read."
@@ -109,17 +109,17 @@ class Tally:
         self._durations[endpoint].append(seconds)
 
     def _hand_on(self) -> None:
-        for (tier, outcome), count in self._decisions.items():
+        decisions, self._decisions = self._decisions, defaultdict(int)
+        durations, self._durations = self._durations, defaultdict(list)
+        cached_denials, self._cached_denials = self._cached_denials, 0
+        for (tier, outcome), count in decisions.items():
             _decisions(tier, outcome).inc(count)
             if outcome == "limited":
                 _hits(tier).inc(count)
-        for endpoint, seconds in self._durations.items():
+        for endpoint, seconds in durations.items():
             _duration(endpoint).observe_all(seconds)
-        if self._cached_denials:
-            CACHED_DENIALS.inc(self._cached_denials)
-            self._cached_denials = 0
-        self._decisions.clear()
-        self._durations.clear()
+        if cached_denials:
+            CACHED_DENIALS.inc(cached_denials)
 
 
 # To look up a collector's child costs as much as to increment it.

@@ -8,10 +8,15 @@ hands each to the kernel at once. ``Protocol`` sends together what is written in
 """
 
 import asyncio
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from starlette.types import Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+LARGE_BYTES: Final = 65_536
+"""A part beyond this is not gathered …"""
+MANY_PARTS: Final = 64
+"""… and so many at most are."""
 
 
 class GatheringTransport:
@@ -32,6 +37,8 @@ class GatheringTransport:
         if not self._parts:
             self._loop.call_soon(self._flush)
         self._parts.append(data)
+        if len(data) > LARGE_BYTES or len(self._parts) > MANY_PARTS:
+            self._flush()  # a long answer must hear of it when its client reads slowly
 
     def close(self) -> None:
         """Send what has been written, then close."""
@@ -56,16 +63,17 @@ class Protocol(HttpToolsProtocol):
 async def send_whole(send: Send, status: int, headers: bytes, body: bytes) -> None:
     """Answer a request; the headers, as lines, tell the body's length and nothing of the connection.
 
-    Where ``send`` is not uvicorn's own, the answer takes ASGI's way.
+    Where ``send`` is not uvicorn's own, or writes an access log, the answer takes ASGI's way.
     """
     cycle = getattr(send, "__self__", None)
-    if not isinstance(cycle, RequestResponseCycle):
+    if not isinstance(cycle, RequestResponseCycle) or cycle.access_log:
         await send({"type": "http.response.start", "status": status, "headers": split(headers)})
         await send({"type": "http.response.body", "body": body})
         return
+    if cycle.flow.write_paused and not cycle.disconnected:
+        await cycle.flow.drain()  # a client that asks on and on, and reads no answers, has to wait
     if cycle.disconnected:
         return
-    cycle.response_started = cycle.response_complete = True
     parts = [STATUS_LINE[status]]
     for name, value in cycle.default_headers:
         parts += (name, b": ", value, b"\r\n")
@@ -74,6 +82,7 @@ async def send_whole(send: Send, status: int, headers: bytes, body: bytes) -> No
         parts.append(b"connection: close\r\n")
     parts += (b"\r\n", body)
     cycle.transport.write(b"".join(parts))
+    cycle.response_started = cycle.response_complete = True
     cycle.message_event.set()
     if not cycle.keep_alive:
         cycle.transport.close()

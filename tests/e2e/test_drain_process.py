@@ -1,6 +1,5 @@
 """The server's drain: one process however many workers, kept running, and never left behind."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -12,109 +11,11 @@ import httpx
 import pytest
 
 from local.ports import free_port
-from ratelimiter.keys import credentials
 from tests.runs import all_gone
-from tests.servers import ADMIN_API_TOKEN, PROJECT
+from tests.servers import PROJECT
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(120)
-
-
-def children(pid):
-    """The process ids of a process's children, whichever of its threads started them."""
-    lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    return {int(child) for text in lists for child in text.split()}
-
-
-def is_drain(pid):
-    try:
-        return "ratelimiter.request_log" in Path(f"/proc/{pid}/cmdline").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-class Server:
-    """One ``python -m ratelimiter.server``, with a key to ask by."""
-
-    def __init__(self, database, redis_server, output, **variables):
-        self.database = database
-        self.url = f"http://127.0.0.1:{(port := free_port())}"
-        self.key = credentials.generate()
-        database.sql(
-            "INSERT INTO api_key (name, hint, digest, tier_id, requests_per_hour, burst)"
-            " SELECT 'drained', %s, %s, id, 36000, 1000 FROM tier WHERE name = 'free'",
-            credentials.hint(self.key),
-            credentials.digest(self.key),
-        )
-        self.environment = os.environ | {
-            "API_DATABASE_URL": database.api_url,
-            "REDIS_URL": redis_server.url,
-            "ADMIN_API_TOKEN": ADMIN_API_TOKEN,
-            "API_PORT": str(port),
-            "WEB_CONCURRENCY": "2",
-            **variables,
-        }
-        self.output = output
-        with output.open("w") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "ratelimiter.server"],
-                cwd=PROJECT / "fastapi-service",
-                env=self.environment,
-                stderr=file,
-                start_new_session=True,
-            )
-
-    def said(self):
-        return self.output.read_text()
-
-    def is_up(self):
-        assert self.process.poll() is None, self.said()
-        try:
-            return httpx.get(f"{self.url}/health/live", trust_env=False).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def drains(self):
-        return {pid for pid in self.family() if is_drain(pid)}
-
-    def family(self):
-        family = [self.process.pid]
-        for member in family:
-            family += children(member)
-        return family
-
-    def ask(self, times=1):
-        for _ in range(times):
-            answer = httpx.post(f"{self.url}/api/request", headers={"X-API-Key": self.key}, trust_env=False)
-            assert answer.status_code == 200, answer.text
-
-    def rows(self):
-        return self.database.sql("SELECT count(*) FROM request_log")[0][0]
-
-    def metric(self, name):
-        text = httpx.get(f"{self.url}/metrics", trust_env=False).text
-        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
-
-    def kill_all(self):
-        # By their group, since uvicorn's workers live on without the server.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
-@pytest.fixture
-def start(database, redis_server, tmp_path):
-    servers = []
-
-    def start_server(**variables):
-        server = Server(database, redis_server, tmp_path / f"{len(servers)}.log", **variables)
-        servers.append(server)
-        wait_for(server.is_up, seconds=30)
-        return server
-
-    yield start_server
-    for server in servers:
-        server.kill_all()
 
 
 def test_workers_share_one_drain_whose_counters_are_the_servers(start):

@@ -10,6 +10,7 @@ from typing import Final
 
 from ratelimiter.limiter.decision import Decision
 
+from .edge import PROBLEM_JSON
 from .headers import POLICY_NAME, rate_limit_headers
 
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
@@ -59,7 +60,7 @@ def denial_answer(tier: str, decision: Decision, identifier: str) -> Answer:
         decision.remaining,
         decision.reset_after_seconds,
     )
-    return 429, _headers(b"application/problem+json", body, decision, identifier), body
+    return 429, _headers(PROBLEM_JSON, body, decision, identifier), body
 
 
 def _headers(media_type: bytes, body: bytes, decision: Decision, identifier: str) -> bytes:

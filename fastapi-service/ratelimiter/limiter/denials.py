@@ -6,7 +6,9 @@ not be asked: a client that hammers at its limit costs no round trip.
 
 **Exact.** What adds tokens besides time ends an entry: another policy (a retier, other limits), and
 ``clear``, which is called on a reset and on every edit of a key or tier. An entry lives for a second
-at most, and counts elapsed time as 0.1% longer than it was, for the two clocks that are involved.
+at most, and counts elapsed time as 0.1% longer than it was, for the two clocks that are involved. What
+another worker does before the news of it has come (a reset, a cut to lower limits), and a clock of
+Redis's that jumps ahead, are so known a second late at the latest.
 """
 
 from time import monotonic

@@ -1,7 +1,8 @@
 """Recording: from the decision to its row, exactly once.
 
 The limiter's script appends each outcome to a Redis stream in the same atomic call that debits the
-bucket, so a decision that was answered is a decision that was recorded. One stream entry carries a
+bucket, so a decision of Redis's that was answered is a decision that was recorded. Denials that a worker
+remembers are appended right after: each by itself, or counted by ``coalescer``. One stream entry carries a
 whole batch: a head (epoch, number of records before it, Redis's time), then a pair per record, the
 bytes that ``record.encode`` made and the outcome that the script added. ``outbox`` reads it. A record
 of denials may count many requests; sequence, position and counters go on counting records.

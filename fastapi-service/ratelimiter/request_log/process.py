@@ -1,5 +1,6 @@
 """The drain as a child process, so that copying the log takes no time from the event loops that decide."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -57,7 +58,8 @@ def _keep_running(stop: threading.Event) -> None:
 def _run(stop: threading.Event) -> str:
     """Run a drain until it ends or ``stop`` is set; says how it ended."""
     command = [sys.executable, "-m", "ratelimiter.request_log", "--until-stdin-closes"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:  # noqa: S603  # our own program
+    environment = {name: value for name, value in os.environ.items() if name != "ADMIN_API_TOKEN"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as process:  # noqa: S603  # our own program
         while process.poll() is None and not stop.wait(LOOK_SECONDS):
             pass
         try:

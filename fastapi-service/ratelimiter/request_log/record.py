@@ -21,8 +21,8 @@ class MalformedRecord(ValueError):
 class Record(NamedTuple):
     """One row of the request log.
 
-    ``remaining`` is ``None`` when the key was refused; ``count`` is how many requests, all of them
-    denied alike, the row stands for.
+    ``remaining`` is ``None`` when the key was refused. ``count`` is how many denied requests the row
+    stands for; cost, remaining and address are the last one's.
     """
 
     api_key_id: int

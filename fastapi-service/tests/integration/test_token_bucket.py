@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ratelimiter import redis_keys
+from ratelimiter import metrics, redis_keys
 from ratelimiter.bounds import MAX_REFILL_HOURS
 from ratelimiter.errors import LimiterUnavailable
 from ratelimiter.limiter.policy import TICKS_PER_SECOND, Policy
@@ -225,6 +225,50 @@ async def test_a_frozen_redis_fails_in_time_and_does_nothing_once_it_thaws(redis
     await asyncio.sleep(0.3)
     assert (await TokenBucket(redis, shards=1, timeout_seconds=2).peek(1, policy)).remaining == 9
     assert int(await redis.hget(redis_keys.stream_state(0), "seq")) == 1
+
+
+async def test_what_is_appended_during_a_short_stall_is_recorded_once(redis_server, redis, eventually):
+    impatient = TokenBucket(redis, shards=1, timeout_seconds=0.2)
+    await impatient.take(1, Policy.of(10), 1, RECORD)
+    os.kill(redis_server.process.pid, signal.SIGSTOP)
+    try:
+        waiting = asyncio.ensure_future(impatient.take(1, Policy.of(10), 1, RECORD))
+        await asyncio.sleep(0.01)
+        impatient.append(1, RECORD, b"429 0 7")
+        with pytest.raises(LimiterUnavailable):
+            await waiting
+        await asyncio.sleep(0.3)  # in which it was tried in vain
+    finally:
+        os.kill(redis_server.process.pid, signal.SIGCONT)
+
+    redis.set_response_callback("XRANGE", lambda reply: reply)
+
+    async def recorded():
+        entries = await redis.execute_command("XRANGE", redis_keys.stream(0), "-", "+")
+        return [fields[-1] for _, fields in entries] == [b"200 9", b"429 0 7"]
+
+    await eventually(recorded)
+
+
+async def test_what_waits_for_a_redis_that_is_away_is_bounded(redis_server, bucket, monkeypatch):
+    monkeypatch.setattr("ratelimiter.limiter.shard.MAX_APPENDED", 5)
+    dropped = metrics.LOG_DROPPED._value.get()
+    redis_server.kill()
+    for _ in range(8):
+        bucket.append(1, RECORD, b"429 0")
+    assert metrics.LOG_DROPPED._value.get() - dropped == 3
+    await bucket.flush()
+    assert metrics.LOG_DROPPED._value.get() - dropped == 8
+
+
+async def test_nobody_is_left_waiting_when_the_sender_is_cancelled(bucket):
+    await bucket.take(1, Policy.of(10), 1, RECORD)
+    waiting = asyncio.ensure_future(bucket.take(1, Policy.of(10), 1, RECORD))
+    await asyncio.sleep(0)
+    bucket._shards[0]._sender.cancel()
+    with pytest.raises(LimiterUnavailable):
+        await asyncio.wait_for(waiting, 2)
+    assert (await asyncio.wait_for(bucket.take(1, Policy.of(10), 1, RECORD), 2)).allowed
 
 
 async def test_a_worker_that_was_paused_past_a_deadline_recovers(redis, bucket):
