@@ -4,25 +4,18 @@ import sys
 
 import uvicorn
 
-from ratelimiter.server import BACKLOG, SHUTDOWN_SECONDS
+from ratelimiter.server import OPTIONS
 
 
 def main() -> None:
     """Serve until SIGTERM, in this process: one worker."""
     module, port = sys.argv[1:]
-    # The same as in ratelimiter/server.py, but for the protocol: ours is a part of ours.
     uvicorn.run(
         f"bench.contestants.{module}:app",
         host="127.0.0.1",
         port=int(port),
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        backlog=BACKLOG,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        http="httptools",  # ours has a protocol of its own, which is a part of ours
+        **OPTIONS,
     )
 
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import Any, Final
 
 import uvicorn
 
@@ -18,8 +19,16 @@ from . import logs
 from .protocol import Protocol
 from .settings import Settings, load_settings
 
-SHUTDOWN_SECONDS = 3
-BACKLOG = 2048
+OPTIONS: Final[dict[str, Any]] = {
+    "loop": "uvloop",
+    "ws": "none",
+    "access_log": False,
+    "log_config": None,
+    "server_header": False,
+    "backlog": 2048,
+    "timeout_graceful_shutdown": 3,
+}
+"""uvicorn's, but for what the settings say."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -44,15 +53,9 @@ def main() -> None:
             host=settings.api_host,
             port=settings.api_port,
             workers=settings.web_concurrency,
-            loop="uvloop",
             http=Protocol,
-            ws="none",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            backlog=BACKLOG,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             forwarded_allow_ips=settings.forwarded_allow_ips,
+            **OPTIONS,
         )
 
 

@@ -13,11 +13,17 @@ from ratelimiter.limiter.policy import Policy
 POLICY_NAME: Final = "default"
 """The name of a tier's limit in headers and problem documents."""
 
+_POLICY_LINES: Final = f'x-ratelimit-limit: %d\r\nratelimit-policy: "{POLICY_NAME}";q=%d;w=%d\r\n'.encode()
+_LINES: Final = (
+    b"%bx-ratelimit-remaining: %d\r\nx-ratelimit-reset: %d\r\n"
+    + f'ratelimit: "{POLICY_NAME}";r=%d;t=%d\r\n'.encode()
+)
+
 
 def rate_limit_headers(decision: Decision) -> bytes:
     """The headers of a decision, as lines; ``Retry-After`` is among them when it denies."""
     remaining = decision.remaining
-    lines = b'%bx-ratelimit-remaining: %d\r\nx-ratelimit-reset: %d\r\nratelimit: "default";r=%d;t=%d\r\n' % (
+    lines = _LINES % (
         _policy_headers(decision.policy),
         remaining,
         decision.reset_at,
@@ -29,7 +35,7 @@ def rate_limit_headers(decision: Decision) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _policy_headers(policy: Policy) -> bytes:
-    return b'x-ratelimit-limit: %d\r\nratelimit-policy: "default";q=%d;w=%d\r\n' % (
+    return _POLICY_LINES % (
         policy.capacity,
         policy.capacity,
         policy.window_seconds,
