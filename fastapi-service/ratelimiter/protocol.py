@@ -60,6 +60,12 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(cast("asyncio.Transport", GatheringTransport(transport, self.loop)))
 
 
+async def send_response(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    """Answer a request by ASGI's way, with whatever headers."""
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
 async def send_whole(send: Send, status: int, headers: bytes, body: bytes) -> None:
     """Answer a request; the headers, as lines, tell the body's length and nothing of the connection.
 
@@ -67,8 +73,7 @@ async def send_whole(send: Send, status: int, headers: bytes, body: bytes) -> No
     """
     cycle = getattr(send, "__self__", None)
     if not isinstance(cycle, RequestResponseCycle) or cycle.access_log:
-        await send({"type": "http.response.start", "status": status, "headers": split(headers)})
-        await send({"type": "http.response.body", "body": body})
+        await send_response(send, status, split(headers), body)
         return
     if cycle.flow.write_paused and not cycle.disconnected:
         await cycle.flow.drain()  # a client that asks on and on, and reads no answers, has to wait

@@ -62,8 +62,7 @@ def main() -> None:
 def _drain_process() -> AbstractContextManager[None]:
     """One drain for all the workers, which start none then: they read their settings after this."""
     os.environ["REQUEST_LOG_DRAIN"] = "false"
-    # Only now: prometheus_client, which this imports, looks once whether a folder is named.
-    from .request_log.process import drain_process  # noqa: PLC0415
+    from .request_log.process import drain_process  # noqa: PLC0415  # prometheus_client looks once for its folder
 
     return drain_process()
 

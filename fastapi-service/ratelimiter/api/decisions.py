@@ -83,7 +83,7 @@ class DecisionApi:
         except KeyRefused:
             await self._record_refusal(key, address)
             raise
-        body = await edge.read_body(headers, receive) if edge.has_body(headers) else b""
+        body = await edge.read_body(headers, receive)
         asked = _parse(body) if body else _DEFAULT_REQUEST
         cost, endpoint = asked.cost, asked.endpoint
         policy = Policy.of(key.requests_per_hour, key.burst)

@@ -6,7 +6,7 @@ Request ids, the body limit, problem documents, one log line a management call.
 import asyncio
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from random import getrandbits
 from time import perf_counter
 from typing import Any, Final
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ratelimiter import addresses, metrics
 from ratelimiter.errors import UNFORESEEN, ApiError, BodyTooLarge, BodyTooSlow, UnknownMethod
+from ratelimiter.protocol import send_response
 
 MAX_BODY_BYTES: Final = 4096
 MAX_BODY_SECONDS: Final = 5
@@ -49,11 +50,6 @@ def client_ip(scope: Scope) -> str | None:
     return addresses.clean(client[0]) if client else None
 
 
-def has_body(headers: Headers) -> bool:
-    """Whether a body is announced."""
-    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
-
-
 async def read_body(headers: Headers, receive: Receive) -> bytes:
     """The whole body.
 
@@ -63,9 +59,9 @@ async def read_body(headers: Headers, receive: Receive) -> bytes:
         ConnectionResetError: the client went away before it was complete.
 
     """
-    if not has_body(headers):
-        return b""
     announced = headers.get(b"content-length")
+    if announced in {None, b"0"} and b"transfer-encoding" not in headers:
+        return b""
     if announced is not None and announced.isdigit() and int(announced) > MAX_BODY_BYTES:
         raise _too_large()
     try:
@@ -89,12 +85,6 @@ async def _read_all(receive: Receive) -> bytes:
             raise _too_large()
         if not message.get("more_body", False):
             return body
-
-
-async def send_response(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-    """Send a complete answer."""
-    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
-    await send({"type": "http.response.body", "body": body})
 
 
 async def send_problem(

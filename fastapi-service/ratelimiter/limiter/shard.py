@@ -199,8 +199,8 @@ class Shard:
             self._clock.observe(sent, monotonic(), reply[0])
             if len(reply) > 1:
                 return reply
-            batch.was_sent = False
             # Too late by Redis's clock, though not by ours: the clock has jumped, and is known now.
+            batch.was_sent = False
 
     async def _connect(self) -> AbstractConnection:
         """The shard's own connection, which is made anew where it has been lost."""
