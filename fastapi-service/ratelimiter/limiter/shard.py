@@ -9,16 +9,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-import hiredis
 import structlog
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, RedisError
 
 from ratelimiter import metrics, redis_keys
 from ratelimiter.errors import LimiterUnavailable
 
 from .clock import ServerClock
+from .link import Link
 from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND
 
 _SCRIPT: Final = (Path(__file__).parent / "token_bucket.lua").read_text(encoding="utf-8")
@@ -61,10 +60,9 @@ class Shard:
     def __init__(self, redis: "Redis", shard: int, timeout_seconds: float) -> None:
         self.no_bucket: Final = redis_keys.stream_state(shard)
         """Stands where the script expects a bucket's name, for what asks none."""
-        self._redis = redis
         self._shard = shard
         self._timeout_seconds = timeout_seconds
-        self._connection: AbstractConnection | None = None
+        self._link = Link(redis)
         self._clock = ServerClock(TICKS_PER_SECOND)
         self._fixed_keys = (redis_keys.stream(shard), redis_keys.stream_state(shard))
         self._waiting: deque[_Batch] = deque()
@@ -154,8 +152,7 @@ class Shard:
         are told that there is no decision.
         """
         try:
-            async with asyncio.timeout(batch.deadline - monotonic()):
-                now, *answers = await self._decide(batch)
+            now, *answers = await self._decide(batch)
             for index, future in enumerate(batch.futures):
                 answer = answers[index]
                 if future.done():  # its client has gone
@@ -181,20 +178,20 @@ class Shard:
         keys = (*self._fixed_keys, *batch.keys, *[self.no_bucket] * len(batch.appended))
         arguments = (*batch.arguments, *chain.from_iterable(batch.appended))
         while True:
-            # Looked at here, not only by the timeout around this: a cancellation can get lost.
+            # Looked at here, not only by timeouts on the way: a cancellation can get lost.
             if monotonic() >= batch.deadline:
                 raise TimeoutError("the deadline of the batch has passed")
+            await self._link.connect(batch.deadline)
             if not self._clock.is_set:
-                await self._ask_time()
+                await self._ask_time(batch.deadline)
             sent = monotonic()
-            deadline = self._clock.at(batch.deadline)
-            connection = await self._connect()
+            command = ("EVALSHA", _SHA, len(keys), *keys, self._clock.at(batch.deadline), *arguments)
             batch.was_sent = True
             try:
-                reply = await _execute(connection, ("EVALSHA", _SHA, len(keys), *keys, deadline, *arguments))
+                reply: list[int] = await self._link.call(command, batch.deadline)
             except NoScriptError:
                 batch.was_sent = False
-                await self._redis.script_load(_SCRIPT)
+                await self._link.call(("SCRIPT", "LOAD", _SCRIPT), batch.deadline)
                 continue
             self._clock.observe(sent, monotonic(), reply[0])
             if len(reply) > 1:
@@ -202,32 +199,11 @@ class Shard:
             # Too late by Redis's clock, though not by ours: the clock has jumped, and is known now.
             batch.was_sent = False
 
-    async def _connect(self) -> AbstractConnection:
-        """The shard's own connection, which is made anew where it has been lost."""
-        pool = self._redis.connection_pool
-        if self._connection is None:
-            self._connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
-        else:
-            await pool.ensure_connection(self._connection)
-        return self._connection
-
-    async def _ask_time(self) -> None:
+    async def _ask_time(self, deadline: float) -> None:
         sent = monotonic()
-        seconds, microseconds = await self._redis.time()
-        ticks = (seconds - TICKS_EPOCH_SECONDS) * TICKS_PER_SECOND + microseconds * 16
+        seconds, microseconds = await self._link.call(("TIME",), deadline)
+        ticks = (int(seconds) - TICKS_EPOCH_SECONDS) * TICKS_PER_SECOND + int(microseconds) * 16
         self._clock.observe(sent, monotonic(), ticks)
-
-
-async def _execute(connection: AbstractConnection, command: tuple[int | str | bytes, ...]) -> list[int]:
-    """The reply of a command.
-
-    Not by ``Redis.execute_command``: it packs the arguments in Python, which was most of what a call
-    cost.
-    """
-    packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # typed there as one argument
-    await connection.send_packed_command(packed, check_health=False)
-    reply: list[int] = await connection.read_response()
-    return reply
 
 
 def _fail(batch: _Batch, cause: BaseException | None) -> None:
