@@ -10,9 +10,10 @@ itself exactly when the bucket is full, and no idle wait is ever rounded away.
 Lua's doubles hold exactly. ``interval`` is rounded *up* to whole ticks: never faster than the rate,
 0.7% slower at 10^9 requests an hour, exact to 0.01% below 10^8. Redis's ``TIME`` is the only clock.
 
-**Concurrency.** The script is atomic, so any number of workers share a bucket exactly. While one
-call is in flight, arriving takes queue and the next call carries them all: no timer, no latency
-when idle, and fewer Redis calls per request as load rises.
+**Concurrency.** The script is atomic, so any number of workers share a bucket exactly. What arrives in
+one turn of the event loop shares a call; a few calls may be under way on one connection, so that Redis
+and the worker work at the same time, and beyond them what arrives waits for the next. There is no
+timer, no added latency when idle, and the calls per request get fewer as load rises.
 
 **Denials.** A denial that Redis would only repeat is found in ``denials`` instead, by whoever asks there
 before a take. What adds tokens besides time (a reset, other limits) must clear it.

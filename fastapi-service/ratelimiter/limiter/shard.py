@@ -11,13 +11,14 @@ from typing import Final
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, RedisError
 
 from ratelimiter import metrics, redis_keys
 from ratelimiter.errors import LimiterUnavailable
 
 from .clock import ServerClock
-from .link import Link
+from .link import Link, Reply
 from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND
 
 _SCRIPT: Final = (Path(__file__).parent / "token_bucket.lua").read_text(encoding="utf-8")
@@ -25,6 +26,9 @@ _SHA: Final = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 MAX_BATCH: Final = 256
 """Takes a call carries at most: bounds how long one script holds Redis (some 3 ms)."""
+
+MAX_CALLS: Final = 4
+"""Calls under way at most: while Redis works on one, the next are read, sent and answered."""
 
 GATHER_SECONDS: Final = 0.05
 """How long an outcome that nobody waits for may wait for others to share a call with."""
@@ -51,25 +55,29 @@ class _Batch:
     arguments: list[int | str | bytes] = field(default_factory=list)
     futures: "list[asyncio.Future[Answer]]" = field(default_factory=list)
     appended: list[Arguments] = field(default_factory=list)
-    was_sent: bool = False
+    sent: float = 0.0
 
 
 class Shard:
-    """At most one script call is in flight; the next gathers what arrives meanwhile."""
+    """What arrives in one turn of the loop shares a call; beyond ``MAX_CALLS`` it waits for the next."""
 
     def __init__(self, redis: "Redis", shard: int, timeout_seconds: float) -> None:
         self.no_bucket: Final = redis_keys.stream_state(shard)
         """Stands where the script expects a bucket's name, for what asks none."""
+        self._pool = redis.connection_pool
         self._shard = shard
         self._timeout_seconds = timeout_seconds
-        self._link = Link(redis)
+        self._connection: AbstractConnection | None = None
+        self._link: Link | None = None
+        self._has_script = False
         self._clock = ServerClock(TICKS_PER_SECOND)
         self._fixed_keys = (redis_keys.stream(shard), redis_keys.stream_state(shard))
         self._waiting: deque[_Batch] = deque()
         self._appended: deque[Arguments] = deque()
+        self._under_way: deque[_Batch] = deque()
         self._is_away = False
-        self._sender: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._preparing: asyncio.Task[None] | None = None
 
     def bucket(self, subject: int) -> str:
         """The name of a subject's bucket."""
@@ -80,16 +88,11 @@ class Shard:
     ) -> None:
         """Have an item decided; ``future`` gets the answer, or ``LimiterUnavailable``."""
         waiting = self._waiting
-        if waiting and len(waiting[-1].futures) < MAX_BATCH:
-            batch = waiting[-1]
-        else:
-            batch = _Batch(deadline)
-            waiting.append(batch)
+        has_room = waiting and len(waiting[-1].futures) < MAX_BATCH
+        batch = waiting[-1] if has_room else self._begin(deadline)
         batch.keys.append(key)
         batch.arguments += arguments
         batch.futures.append(future)
-        if self._sender is None:
-            self._start()
 
     def append(self, arguments: Arguments) -> None:
         """Have an outcome recorded, together with others."""
@@ -97,113 +100,159 @@ class Shard:
             metrics.LOG_DROPPED.inc()
             return
         self._appended.append(arguments)
-        if self._sender is None:
-            self._schedule()
+        self._see_to_appended()
 
     async def flush(self) -> None:
         """Send what was appended, or drop it once the timeout is over."""
         deadline = monotonic() + self._timeout_seconds
-        while (self._appended or self._sender is not None) and monotonic() < deadline:
-            self._start()
+        while (self._appended or self._waiting or self._under_way) and monotonic() < deadline:
+            self._send_appended()
             await asyncio.sleep(GATHER_SECONDS / 10)
         metrics.LOG_DROPPED.inc(len(self._appended))
         self._appended.clear()
 
-    def _schedule(self) -> None:
-        """See that what waits is sent: now if somebody waits for it or it fills a call, else soon."""
-        if self._waiting or (len(self._appended) >= MAX_BATCH and not self._is_away):
-            self._start()
-        elif self._appended and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._start)
+    def _begin(self, deadline: float) -> _Batch:
+        """A batch that is sent in the loop's next turn, so that all that arrives in this one goes along."""
+        batch = _Batch(deadline)
+        self._waiting.append(batch)
+        asyncio.get_running_loop().call_soon(self._send_waiting)
+        return batch
 
-    def _start(self) -> None:
+    def _see_to_appended(self) -> None:
+        """Outcomes go along with the next takes; many have a call of their own, few a little later."""
+        if not self._appended or self._waiting:
+            return
+        if len(self._appended) >= MAX_BATCH and not self._is_away and not self._is_stalled(monotonic()):
+            self._send_appended()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._send_appended)
+
+    def _send_appended(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._sender is None:
-            # The task starts in the loop's next turn, so all that arrives in this one goes along.
-            self._sender = asyncio.get_running_loop().create_task(self._send_all())
-            self._sender.add_done_callback(self._end_sender)
+        now = monotonic()
+        if self._is_stalled(now):
+            self._see_to_appended()
+        elif self._appended and not self._waiting:
+            self._begin(now + self._timeout_seconds)
 
-    def _end_sender(self, sender: "asyncio.Task[None]") -> None:
-        self._sender = None
-        failure = None if sender.cancelled() else sender.exception()
-        if sender.cancelled() or failure is not None:  # nobody may be left waiting, whatever went wrong
-            log.error("sender_ended", shard=self._shard, exc_info=failure)
-            for batch in self._waiting:
-                _fail(batch, failure)
-            self._waiting.clear()
-        self._schedule()
+    def _is_stalled(self, now: float) -> bool:
+        """Whether Redis owes a reply for so long that what nobody waits for had better be kept."""
+        return bool(self._under_way) and now - self._under_way[0].sent > GATHER_SECONDS
 
-    async def _send_all(self) -> None:
-        """Send all takes that wait, with the outcomes that fit in; or a call of outcomes alone."""
-        while True:
-            batch = self._waiting.popleft() if self._waiting else _Batch(monotonic() + self._timeout_seconds)
-            for _ in range(min(len(self._appended), MAX_BATCH - len(batch.futures))):
-                batch.appended.append(self._appended.popleft())
-            await self._send(batch)
-            if not self._waiting and (self._is_away or len(self._appended) < MAX_BATCH):
+    def _send_waiting(self) -> None:
+        while self._waiting and len(self._under_way) < MAX_CALLS:
+            if self._link is None or not (self._link.is_open and self._has_script):
+                self._start_preparing()
                 return
+            self._send(self._link, self._waiting.popleft())
+        self._see_to_appended()
 
-    async def _send(self, batch: _Batch) -> None:
-        """Decide a batch; its takes share the deadline of the oldest.
-
-        A lost reply leaves the outcome unknown, and asking again could debit twice: the callers
-        are told that there is no decision.
-        """
-        try:
-            now, *answers = await self._decide(batch)
-            for index, future in enumerate(batch.futures):
-                answer = answers[index]
-                if future.done():  # its client has gone
-                    continue
-                if answer is None:
-                    refused = batch.arguments[4 * index : 4 * index + 3]
-                    future.set_exception(ValueError(f"the script refused {refused}"))
-                else:
-                    future.set_result((now, answer))
-            self._is_away = False
-        except BaseException as exc:
-            self._is_away = True
-            _fail(batch, exc)
-            if batch.was_sent:
-                metrics.LOG_DROPPED.inc(len(batch.appended))
-            else:
-                self._appended.extendleft(reversed(batch.appended))
-            if not isinstance(exc, (RedisError, OSError)):  # TimeoutError is an OSError
-                raise
-
-    async def _decide(self, batch: _Batch) -> list[int]:
-        """The script's reply, in time. Asking again is safe where the script did nothing."""
+    def _send(self, link: Link, batch: _Batch) -> None:
+        now = monotonic()
+        if now >= batch.deadline:
+            self._fail_unsent(batch, TimeoutError("the deadline of the batch has passed"))
+            return
+        while (
+            self._appended
+            and not self._is_stalled(now)
+            and len(batch.futures) + len(batch.appended) < MAX_BATCH
+        ):
+            batch.appended.append(self._appended.popleft())
         keys = (*self._fixed_keys, *batch.keys, *[self.no_bucket] * len(batch.appended))
         arguments = (*batch.arguments, *chain.from_iterable(batch.appended))
-        while True:
-            # Looked at here, not only by timeouts on the way: a cancellation can get lost.
-            if monotonic() >= batch.deadline:
-                raise TimeoutError("the deadline of the batch has passed")
-            await self._link.connect(batch.deadline)
-            if not self._clock.is_set:
-                await self._ask_time(batch.deadline)
-            sent = monotonic()
-            command = ("EVALSHA", _SHA, len(keys), *keys, self._clock.at(batch.deadline), *arguments)
-            batch.was_sent = True
-            try:
-                reply: list[int] = await self._link.call(command, batch.deadline)
-            except NoScriptError:
-                batch.was_sent = False
-                await self._link.call(("SCRIPT", "LOAD", _SCRIPT), batch.deadline)
-                continue
-            self._clock.observe(sent, monotonic(), reply[0])
-            if len(reply) > 1:
-                return reply
-            # Too late by Redis's clock, though not by ours: the clock has jumped, and is known now.
-            batch.was_sent = False
+        command = ("EVALSHA", _SHA, len(keys), *keys, self._clock.at(batch.deadline), *arguments)
+        batch.sent = now
+        self._under_way.append(batch)
+        link.send(command, batch.deadline, self._replied)
 
-    async def _ask_time(self, deadline: float) -> None:
+    def _replied(self, reply: Reply) -> None:
+        """Replies come in the order of the calls."""
+        batch = self._under_way.popleft()
+        try:
+            self._settle(batch, reply)
+        except Exception as exc:  # nobody may be left waiting, whatever went wrong
+            log.exception("reply_not_understood", shard=self._shard)
+            _fail(batch, exc)
+        self._send_waiting()
+
+    def _settle(self, batch: _Batch, reply: Reply) -> None:
+        """Tell the callers. Asking again is safe where the script did nothing, and nowhere else.
+
+        A lost reply leaves the outcome unknown: the callers are told that there is no decision.
+        """
+        if isinstance(reply, NoScriptError):
+            self._has_script = False
+            self._waiting.appendleft(batch)
+            return
+        if isinstance(reply, Exception):
+            self._is_away = True
+            metrics.LOG_DROPPED.inc(len(batch.appended))
+            _fail(batch, reply)
+            return
+        now = reply[0]
+        self._clock.observe(batch.sent, monotonic(), now)
+        if len(reply) == 1:
+            # Too late by Redis's clock, though not by ours: the clock has jumped, and is known now.
+            self._waiting.appendleft(batch)
+            return
+        self._is_away = False
+        for index, future in enumerate(batch.futures):
+            answer = reply[index + 1]
+            if future.done():  # its client has gone
+                continue
+            if answer is None:
+                refused = batch.arguments[4 * index : 4 * index + 3]
+                future.set_exception(ValueError(f"the script refused {refused}"))
+            else:
+                future.set_result((now, answer))
+
+    def _fail_unsent(self, batch: _Batch, cause: BaseException | None) -> None:
+        self._is_away = True
+        self._appended.extendleft(reversed(batch.appended))
+        _fail(batch, cause)
+
+    def _start_preparing(self) -> None:
+        if self._preparing is None:
+            self._preparing = asyncio.get_running_loop().create_task(self._prepare(self._waiting[0].deadline))
+            self._preparing.add_done_callback(self._prepared)
+
+    async def _prepare(self, deadline: float) -> None:
+        """Connect if need be, load the script, learn Redis's time."""
+        link = self._link
+        if link is None or not link.is_open:
+            self._has_script = False
+            async with asyncio.timeout(deadline - monotonic()):
+                link = self._link = Link(await self._connect())
+        await link.call(("SCRIPT", "LOAD", _SCRIPT), deadline)
         sent = monotonic()
-        seconds, microseconds = await self._link.call(("TIME",), deadline)
+        seconds, microseconds = await link.call(("TIME",), deadline)
         ticks = (int(seconds) - TICKS_EPOCH_SECONDS) * TICKS_PER_SECOND + int(microseconds) * 16
         self._clock.observe(sent, monotonic(), ticks)
+        self._has_script = True
+
+    async def _connect(self) -> AbstractConnection:
+        """The shard's own connection of the pool, which is made anew where it has been lost."""
+        if self._connection is None:
+            self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
+        else:
+            await self._connection.disconnect(nowait=True)
+            await self._connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
+        return self._connection
+
+    def _prepared(self, preparing: "asyncio.Task[None]") -> None:
+        self._preparing = None
+        if preparing.cancelled():
+            cause, failed = None, len(self._waiting)
+        else:
+            cause = preparing.exception()
+            failed = 0 if cause is None else 1  # the others have a later deadline, and another try
+        if cause is not None and not isinstance(cause, (RedisError, OSError)):  # TimeoutError is an OSError
+            log.error("preparing_failed", shard=self._shard, exc_info=cause)
+        for _ in range(failed):
+            self._fail_unsent(self._waiting.popleft(), cause)
+        self._send_waiting()
 
 
 def _fail(batch: _Batch, cause: BaseException | None) -> None:

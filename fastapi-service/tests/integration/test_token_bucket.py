@@ -250,6 +250,19 @@ async def test_what_is_appended_during_a_short_stall_is_recorded_once(redis_serv
     await eventually(recorded)
 
 
+async def test_calls_overlap_and_each_caller_gets_its_own_answer(bucket):
+    policies = [Policy.of(3600, burst) for burst in range(10, 60)]
+    await asyncio.gather(*(bucket.take(n, policy, 1, RECORD) for n, policy in enumerate(policies)))
+
+    async def client(n, policy):
+        for taken in range(2, 9):
+            decision = await bucket.take(n, policy, 1, RECORD)
+            assert decision.remaining == policy.capacity - taken
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(client(n, policy) for n, policy in enumerate(policies)))
+
+
 async def test_what_waits_for_a_redis_that_is_away_is_bounded(redis_server, bucket, monkeypatch):
     monkeypatch.setattr("ratelimiter.limiter.shard.MAX_APPENDED", 5)
     dropped = metrics.LOG_DROPPED._value.get()
@@ -261,11 +274,11 @@ async def test_what_waits_for_a_redis_that_is_away_is_bounded(redis_server, buck
     assert metrics.LOG_DROPPED._value.get() - dropped == 8
 
 
-async def test_nobody_is_left_waiting_when_the_sender_is_cancelled(bucket):
-    await bucket.take(1, Policy.of(10), 1, RECORD)
+async def test_nobody_is_left_waiting_when_connecting_is_cancelled(bucket):
     waiting = asyncio.ensure_future(bucket.take(1, Policy.of(10), 1, RECORD))
-    await asyncio.sleep(0)
-    bucket._shards[0]._sender.cancel()
+    for _ in range(3):  # the take, its batch, the connection for it
+        await asyncio.sleep(0)
+    bucket._shards[0]._preparing.cancel()
     with pytest.raises(LimiterUnavailable):
         await asyncio.wait_for(waiting, 2)
     assert (await asyncio.wait_for(bucket.take(1, Policy.of(10), 1, RECORD), 2)).allowed
