@@ -158,6 +158,8 @@ def _latency(part: Json) -> list[Line]:
         else:
             target = P99_AT_90_PERCENT_MS
             found.append(of_rounds(f"{title}: ours", ours, target, at_most=True, unit="ms"))
+        floor = [run["p99_ms"] for run in rate["starlette_empty"]]
+        found.append(of_rounds(f"{title}: Starlette, empty", floor, unit="ms"))
     return found
 
 

@@ -1,7 +1,8 @@
-"""Latency at a fixed rate, open loop: ours and FastAPI's empty endpoint in turn.
+"""Latency at a fixed rate, open loop: ours, and FastAPI's and Starlette's empty endpoints, in turn.
 
 The rates come from what was measured before, in the same run: half of what ours serves at most, half of what
-FastAPI's empty endpoint does, and for ours alone 90% of its own.
+FastAPI's empty endpoint does, and 90% of ours. Starlette's p99 is the floor: what the load and the machine's
+other work cost an endpoint that does nothing.
 """
 
 import json
@@ -23,8 +24,9 @@ from bench.targets import HALF_OF_OURS
 NAME: Final = "latency"
 TITLE: Final = "Latency at a fixed rate"
 BASELINE: Final = "fastapi_empty"
+FLOOR: Final = "starlette_empty"
 _CONNECTIONS: Final = 32
-_RUNS: Final = 5
+_RUNS: Final = 8
 _OVERHEAD_SECONDS: Final = 1.5
 _START_SECONDS: Final = 10.0
 
@@ -38,16 +40,17 @@ def run(bench: Bench) -> Json:
     """Measure; the results by rate and contestant, in the order of the rounds."""
     options = bench.options
     with ExitStack() as exits:
-        bench.screen.step("starting ours and FastAPI", _START_SECONDS)
+        bench.screen.step("starting ours, FastAPI and Starlette", _START_SECONDS)
         us = ours(bench.stack, exits.enter_context(Instance(bench.stack, NAME)))
-        fastapi = Peers(bench.stack, exits).start(BASELINE)
-        for one in (us, fastapi):
+        peers = Peers(bench.stack, exits)
+        fastapi, floor = peers.start(BASELINE), peers.start(FLOOR)
+        for one in (us, fastapi, floor):
             one.warm_up()
         saturation = {one.name: _saturation(bench, one) for one in (us, fastapi)}
         plan: list[tuple[str, float, tuple[Contestant, ...]]] = [
-            (HALF_OF_OURS, saturation[us.name] / 2, (us, fastapi)),
-            ("half of FastAPI's", saturation[fastapi.name] / 2, (us, fastapi)),
-            ("90% of our", saturation[us.name] * 0.9, (us,)),
+            (HALF_OF_OURS, saturation[us.name] / 2, (us, fastapi, floor)),
+            ("half of FastAPI's", saturation[fastapi.name] / 2, (us, fastapi, floor)),
+            ("90% of our", saturation[us.name] * 0.9, (us, floor)),
         ]
         rates: dict[str, Json] = {
             name: {"rate": rate} | {one.name: [] for one in field} for name, rate, field in plan
