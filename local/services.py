@@ -30,7 +30,7 @@ _API_OPTIONS = (
     "REQUEST_LOG_RETENTION_DAYS",
     "WEB_CONCURRENCY",
 )
-_ADMIN_OPTIONS = ("KEY_ENVIRONMENT", "LOG_LEVEL")
+_ADMIN_OPTIONS = ("FORWARDED_ALLOW_IPS", "KEY_ENVIRONMENT", "LOG_LEVEL")
 _TAIL_LINES = 10
 
 
@@ -60,11 +60,13 @@ class Services:
     def admin(self, port: int) -> Child:
         """Return the admin service, to listen on `port`."""
         bind = ["--bind", f"{LOOPBACK}:{port}"]
+        environment = self._django_environment()
+        environment["PROMETHEUS_MULTIPROC_DIR"] = str(self.logs.parent / "admin-metrics")
         return Child(
             "admin",
             [sys.executable, "-m", "gunicorn", *bind, *_GUNICORN, "config.wsgi:application"],
             log=self.logs / "admin.log",
-            environment=self._django_environment(),
+            environment=environment,
             cwd=self.project / "django-admin",
         )
 

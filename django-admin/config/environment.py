@@ -1,11 +1,14 @@
 """The environment, read once and strictly: a value that is not understood is an error, never a default."""
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Literal
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Network = IPv4Network | IPv6Network
 
 
 def _words(text: object) -> object:
@@ -26,6 +29,20 @@ def _is_postgresql(url: SecretStr) -> SecretStr:
     raise ValueError("expected postgresql://user:password@host:port/name, the password URL-encoded")
 
 
+def _are_networks(text: str) -> str:
+    _networks(text)
+    return text
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ip_network(word.strip()) for word in text.split(",") if word.strip())
+    except ValueError as exc:
+        raise ValueError(
+            f"{exc}; expected addresses and networks such as 10.0.0.0/8, separated by commas"
+        ) from None
+
+
 Words = Annotated[list[str], NoDecode, BeforeValidator(_words)]
 
 
@@ -40,7 +57,7 @@ class Environment(BaseSettings):
     django_csrf_trusted_origins: Words = []
     django_secure: bool = False
     django_static_collected: bool = False
-    django_trusted_proxies: Annotated[int, Field(ge=0)] = 0
+    forwarded_allow_ips: Annotated[str, AfterValidator(_are_networks)] = "127.0.0.1"
     api_database_role: Annotated[str, Field(min_length=1, max_length=63)] = "ratelimiter_api"
     key_environment: Annotated[str, Field(pattern=r"^[a-z]{1,10}$")] = "live"
     log_level: Annotated[
@@ -54,6 +71,10 @@ class Environment(BaseSettings):
                 self.database_url.get_secret_value(), conn_max_age=60, conn_health_checks=True
             )
         )
+
+    def proxies(self) -> tuple[Network, ...]:
+        """The networks of ``forwarded_allow_ips``; a single address is a network of one."""
+        return _networks(self.forwarded_allow_ips)
 
 
 def read() -> Environment:

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, and its line in the log."""
+"""What surrounds every request: whose word is taken, its id, and its line in the log."""
 
 import re
 import secrets
@@ -11,11 +11,24 @@ from django.core.signals import got_request_exception
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 
-from api_manager.client import client_ip
+from api_manager.client import client_ip, comes_from_proxy
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
+
+
+class ProxyMiddleware:
+    """Forgets the X-Forwarded-Proto of all but our proxies; goes first, before anything believes it."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Serves one request."""
+        if not comes_from_proxy(request):
+            request.META.pop("HTTP_X_FORWARDED_PROTO", None)
+        return self._get_response(request)
 
 
 class RequestMiddleware:

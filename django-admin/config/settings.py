@@ -37,6 +37,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "config.middleware.ProxyMiddleware",
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.middleware.RequestMiddleware",
@@ -46,6 +48,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "config.metrics.ViewMetricsMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -97,8 +100,8 @@ AUTH_PASSWORD_VALIDATORS = [
 SESSION_COOKIE_AGE = 12 * 60 * 60
 X_FRAME_OPTIONS = "DENY"
 
-# How many proxies of ours stand in front and append to X-Forwarded-For; 0: nobody's word is taken.
-TRUSTED_PROXIES = ENVIRONMENT.django_trusted_proxies
+# Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody else's are.
+FORWARDED_ALLOW_IPS = ENVIRONMENT.proxies()
 
 # Set where a proxy of ours terminates TLS, and sets or removes X-Forwarded-Proto itself.
 SECURE = ENVIRONMENT.django_secure

@@ -5,9 +5,12 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from config.health import health
+from config.metrics import metrics
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="admin:index")),
-    path("health", health),
+    # Named, because a view's name is its label in the metrics.
+    path("", RedirectView.as_view(pattern_name="admin:index"), name="root"),
+    path("health", health, name="health"),
+    path("metrics", metrics, name="metrics"),
     path("admin/", admin.site.urls),
 ]

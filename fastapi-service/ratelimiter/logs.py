@@ -9,6 +9,7 @@ import structlog
 def configure(level: str) -> None:
     """Send structlog's and the standard library's records through one JSON formatter."""
     shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
@@ -37,3 +38,8 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+    # `uvicorn main:app` gave its loggers handlers of their own: plain text, and queries in the access log.
+    logging.getLogger("uvicorn").handlers = []
+    logging.getLogger("uvicorn").propagate = True
+    logging.getLogger("uvicorn.access").handlers = []

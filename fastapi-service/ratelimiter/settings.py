@@ -2,6 +2,7 @@
 
 import re
 import sys
+from ipaddress import ip_network
 from typing import Annotated, Literal, TypeVar
 
 from psycopg2 import ProgrammingError
@@ -75,8 +76,23 @@ class Settings(DrainSettings):
     api_port: Annotated[int, Field(ge=1, le=65535)] = 8000
     web_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Worker processes.")
     forwarded_allow_ips: str = Field(
-        "127.0.0.1", description="Proxies whose X-Forwarded-For is believed, separated by commas."
+        "127.0.0.1",
+        description="Proxies whose X-Forwarded-For is believed: addresses or networks, separated by commas.",
     )
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        for word in filter(None, map(str.strip, text.split(","))):
+            try:
+                ip_network(word)
+            except ValueError as exc:
+                # uvicorn would take a slip for the name of a host, and believe nobody without a word.
+                raise ValueError(
+                    f"{exc}; expected addresses and networks such as 10.0.0.0/8, separated by commas"
+                ) from None
+        return text
+
     key_environment: Annotated[str, Field(pattern=r"^[a-z]{1,10}$")] = Field(
         "live", description="The word in the middle of the keys issued here."
     )

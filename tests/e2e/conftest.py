@@ -99,9 +99,9 @@ def is_drain(pid):
 
 
 class Server:
-    """One ``python -m ratelimiter.server``, with a key to ask by."""
+    """One ``python -m ratelimiter.server`` (or uvicorn itself), with a key to ask by."""
 
-    def __init__(self, database, redis_server, output, **variables):
+    def __init__(self, database, redis_server, output, *, command=("ratelimiter.server",), **variables):
         self.database = database
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         self.key_id, self.key = self.issue(requests_per_hour=36000, burst=1000)
@@ -110,13 +110,14 @@ class Server:
             "REDIS_URL": redis_server.url,
             "ADMIN_API_TOKEN": ADMIN_API_TOKEN,
             "API_PORT": str(port),
+            "UVICORN_PORT": str(port),
             "WEB_CONCURRENCY": "2",
             **variables,
         }
         self.output = output
         with output.open("w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "ratelimiter.server"],
+                [sys.executable, "-m", *command],
                 cwd=PROJECT / "fastapi-service",
                 env=self.environment,
                 stderr=file,

@@ -135,7 +135,8 @@ class Edge:
         try:
             _require_known_method(scope)
             body = await read_body(headers, receive)
-            await self._app(_as_json(scope), _replay(body, receive), send_with_id)
+            with structlog.contextvars.bound_contextvars(request_id=identifier):
+                await self._app(_as_json(scope), _replay(body, receive), send_with_id)
         except ConnectionResetError:
             status = 499  # nginx's code for a client that closed the connection; nobody sees it sent
         except Exception as exc:  # noqa: BLE001  # the edge: nothing may escape it

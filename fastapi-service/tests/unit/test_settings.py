@@ -44,6 +44,8 @@ def test_a_missing_secret_stops_with_its_name(monkeypatch, name):
         ("DECISION_TIMEOUT_SECONDS", "soon"),
         ("KEY_ENVIRONMENT", "Live!"),
         ("REQUEST_LOG_RETENTION_DAYS", "0"),
+        ("FORWARDED_ALLOW_IPS", "*"),
+        ("FORWARDED_ALLOW_IPS", "127.0.0.1, my-proxy.example"),
     ],
 )
 def test_a_wrong_value_stops_with_its_name_and_without_the_value(monkeypatch, name, value):
