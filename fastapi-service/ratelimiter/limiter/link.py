@@ -73,7 +73,8 @@ class Link(asyncio.Protocol):
         try:
             while (reply := self._reader.gets()) is not False:
                 if not self._expected:
-                    raise InvalidResponse("a reply that nobody asked for")
+                    self._give_up(InvalidResponse("a reply that nobody asked for"))
+                    return
                 _, on_reply = self._expected.popleft()
                 on_reply(reply)
         except InvalidResponse as exc:
