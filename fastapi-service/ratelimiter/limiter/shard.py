@@ -1,8 +1,10 @@
 """One shard's way to Redis: what arrives together shares a script call."""
 
 import asyncio
+from bisect import insort
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha1
 from itertools import chain
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Final
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from ratelimiter import metrics, redis_keys
 from ratelimiter.errors import LimiterUnavailable
@@ -35,6 +37,11 @@ GATHER_SECONDS: Final = 0.05
 MAX_APPENDED: Final = 10_000
 """Outcomes that wait for a Redis that is away at most, in a shard (some 2 MB)."""
 
+CONNECT_SECONDS: Final = 2.0
+"""How long connecting may take, whoever waits for it."""
+RETRY_SECONDS: Final = 0.02
+"""From one attempt to connect to the next at least."""
+
 Answer = tuple[int, int]
 """Redis's time, and the script's answer."""
 Arguments = tuple[int | str | bytes, int | str | bytes, int, bytes]
@@ -43,7 +50,7 @@ Arguments = tuple[int | str | bytes, int | str | bytes, int, bytes]
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Batch:
     """The takes that share a call, with the deadline of the oldest; and outcomes that go along.
 
@@ -78,6 +85,8 @@ class Shard:
         self._is_away = False
         self._timer: asyncio.TimerHandle | None = None
         self._preparing: asyncio.Task[None] | None = None
+        self._next_attempt = 0.0
+        self._overdue: asyncio.TimerHandle
 
     def bucket(self, subject: int) -> str:
         """The name of a subject's bucket."""
@@ -88,7 +97,8 @@ class Shard:
     ) -> None:
         """Have an item decided; ``future`` gets the answer, or ``LimiterUnavailable``."""
         waiting = self._waiting
-        has_room = waiting and len(waiting[-1].futures) < MAX_BATCH
+        # One that is asked again has the deadline of older takes.
+        has_room = waiting and len(waiting[-1].futures) < MAX_BATCH and not waiting[-1].sent
         batch = waiting[-1] if has_room else self._begin(deadline)
         batch.keys.append(key)
         batch.arguments += arguments
@@ -138,8 +148,10 @@ class Shard:
             self._begin(now + self._timeout_seconds)
 
     def _is_stalled(self, now: float) -> bool:
-        """Whether Redis owes a reply for so long that what nobody waits for had better be kept."""
-        return bool(self._under_way) and now - self._under_way[0].sent > GATHER_SECONDS
+        """Whether Redis owes a reply and has been silent for so long that outcomes had better be kept."""
+        if self._link is None or not self._under_way:
+            return False
+        return now - max(self._link.heard, self._under_way[0].sent) > GATHER_SECONDS
 
     def _send_waiting(self) -> None:
         while self._waiting and len(self._under_way) < MAX_CALLS:
@@ -160,16 +172,20 @@ class Shard:
             and len(batch.futures) + len(batch.appended) < MAX_BATCH
         ):
             batch.appended.append(self._appended.popleft())
+        if not batch.futures and not batch.appended:
+            return  # what it was begun for went along with another
         keys = (*self._fixed_keys, *batch.keys, *[self.no_bucket] * len(batch.appended))
         arguments = (*batch.arguments, *chain.from_iterable(batch.appended))
         command = ("EVALSHA", _SHA, len(keys), *keys, self._clock.at(batch.deadline), *arguments)
         batch.sent = now
         self._under_way.append(batch)
-        link.send(command, batch.deadline, self._replied)
+        try:
+            link.send(command, batch.deadline, partial(self._replied, batch))
+        except (TypeError, ValueError) as exc:  # a mistake of ours in one of the takes
+            self._replied(batch, exc)
 
-    def _replied(self, reply: Reply) -> None:
-        """Replies come in the order of the calls."""
-        batch = self._under_way.popleft()
+    def _replied(self, batch: _Batch, reply: Reply) -> None:
+        self._under_way.remove(batch)
         try:
             self._settle(batch, reply)
         except Exception as exc:  # nobody may be left waiting, whatever went wrong
@@ -184,7 +200,7 @@ class Shard:
         """
         if isinstance(reply, NoScriptError):
             self._has_script = False
-            self._waiting.appendleft(batch)
+            self._ask_again(batch)
             return
         if isinstance(reply, Exception):
             self._is_away = True
@@ -195,7 +211,7 @@ class Shard:
         self._clock.observe(batch.sent, monotonic(), now)
         if len(reply) == 1:
             # Too late by Redis's clock, though not by ours: the clock has jumped, and is known now.
-            self._waiting.appendleft(batch)
+            self._ask_again(batch)
             return
         self._is_away = False
         for index, future in enumerate(batch.futures):
@@ -208,18 +224,33 @@ class Shard:
             else:
                 future.set_result((now, answer))
 
+    def _ask_again(self, batch: _Batch) -> None:
+        insort(self._waiting, batch, key=lambda one: one.deadline)
+
     def _fail_unsent(self, batch: _Batch, cause: BaseException | None) -> None:
         self._is_away = True
         self._appended.extendleft(reversed(batch.appended))
         _fail(batch, cause)
 
     def _start_preparing(self) -> None:
+        """Connect for those who wait; each of them is told no at its own deadline, if it takes longer."""
         if self._preparing is None:
-            self._preparing = asyncio.get_running_loop().create_task(self._prepare(self._waiting[0].deadline))
+            self._preparing = asyncio.get_running_loop().create_task(self._prepare())
             self._preparing.add_done_callback(self._prepared)
+            self._fail_overdue()
 
-    async def _prepare(self, deadline: float) -> None:
+    def _fail_overdue(self) -> None:
+        now = monotonic()
+        while self._waiting and self._waiting[0].deadline <= now:
+            self._fail_unsent(self._waiting.popleft(), TimeoutError("there is no connection to Redis yet"))
+        next_deadline = self._waiting[0].deadline if self._waiting else now + self._timeout_seconds
+        self._overdue = asyncio.get_running_loop().call_later(next_deadline - now, self._fail_overdue)
+
+    async def _prepare(self) -> None:
         """Connect if need be, load the script, learn Redis's time."""
+        await asyncio.sleep(self._next_attempt - monotonic())
+        self._next_attempt = monotonic() + RETRY_SECONDS
+        deadline = monotonic() + max(self._timeout_seconds, CONNECT_SECONDS)
         link = self._link
         if link is None or not link.is_open:
             self._has_script = False
@@ -243,15 +274,14 @@ class Shard:
 
     def _prepared(self, preparing: "asyncio.Task[None]") -> None:
         self._preparing = None
-        if preparing.cancelled():
-            cause, failed = None, len(self._waiting)
-        else:
-            cause = preparing.exception()
-            failed = 0 if cause is None else 1  # the others have a later deadline, and another try
-        if cause is not None and not isinstance(cause, (RedisError, OSError)):  # TimeoutError is an OSError
-            log.error("preparing_failed", shard=self._shard, exc_info=cause)
-        for _ in range(failed):
-            self._fail_unsent(self._waiting.popleft(), cause)
+        self._overdue.cancel()
+        cause = None if preparing.cancelled() else preparing.exception()
+        if preparing.cancelled() or cause is not None:
+            if not self._is_away:
+                log.warning("redis_away", shard=self._shard, cause=repr(cause))
+            self._is_away = True
+            while self._waiting:
+                self._fail_unsent(self._waiting.popleft(), cause)
         self._send_waiting()
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
@@ -9,6 +10,9 @@ from time import monotonic
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from ratelimiter import metrics, redis_keys
 from ratelimiter.bounds import MAX_REFILL_HOURS
@@ -282,6 +286,74 @@ async def test_nobody_is_left_waiting_when_connecting_is_cancelled(bucket):
     with pytest.raises(LimiterUnavailable):
         await asyncio.wait_for(waiting, 2)
     assert (await asyncio.wait_for(bucket.take(1, Policy.of(10), 1, RECORD), 2)).allowed
+
+
+@pytest.fixture
+async def far_bucket(redis_server):
+    """A bucket whose Redis is a round trip of 60 ms away: connecting takes longer than a decision may."""
+
+    async def delay(reader, writer):
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                await asyncio.sleep(0.03)
+                writer.write(data)
+        writer.close()
+
+    async def accept(reader, writer):
+        to_redis = await asyncio.open_connection("127.0.0.1", redis_server.port)
+        await asyncio.gather(delay(reader, to_redis[1]), delay(to_redis[0], writer))
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        client = Redis(port=port, password=redis_server.password, retry=Retry(NoBackoff(), 0), protocol=2)
+        yield TokenBucket(client, shards=1, timeout_seconds=0.25)
+        await client.aclose()
+
+
+async def test_a_connection_that_takes_long_outlives_who_asked_for_it(far_bucket, redis_server, eventually):
+    async def decided():
+        try:
+            return await far_bucket.take(1, Policy.of(10**6), 1, RECORD)
+        except LimiterUnavailable:
+            return None
+
+    async def others():
+        while True:  # a service is asked on and on, with ever newer deadlines
+            asking.append(asyncio.ensure_future(decided()))
+            await asyncio.sleep(0.005)
+
+    asking = []
+    load = asyncio.ensure_future(others())
+    await eventually(decided, within_seconds=5)
+    os.kill(redis_server.process.pid, signal.SIGSTOP)
+    await asyncio.sleep(0.6)
+    os.kill(redis_server.process.pid, signal.SIGCONT)
+    await eventually(decided, within_seconds=5)
+    load.cancel()
+    await asyncio.gather(*asking)
+
+
+async def test_calls_under_way_when_the_script_is_forgotten_are_decided(redis_server, redis, bucket):
+    await bucket.take(1, Policy.of(10), 1, RECORD)
+    await redis.script_flush()
+    os.kill(redis_server.process.pid, signal.SIGSTOP)
+    try:
+        asking = []
+        for _ in range(3):
+            asking.append(asyncio.ensure_future(bucket.take(1, Policy.of(10), 1, RECORD)))
+            await asyncio.sleep(0.02)
+    finally:
+        os.kill(redis_server.process.pid, signal.SIGCONT)
+    decisions = await asyncio.gather(*asking)
+    assert sorted(decision.remaining for decision in decisions) == [6, 7, 8]
+    assert int(await redis.hget(redis_keys.stream_state(0), "seq")) == 4
+
+
+async def test_a_take_that_cannot_be_sent_fails_alone(bucket):
+    with pytest.raises(LimiterUnavailable):
+        await bucket.take(1, Policy.of(10), object(), RECORD)
+    decisions = await asyncio.gather(*(bucket.take(n, Policy.of(n), 1, RECORD) for n in range(2, 9)))
+    assert [decision.remaining for decision in decisions] == [n - 1 for n in range(2, 9)]
 
 
 async def test_a_worker_that_was_paused_past_a_deadline_recovers(redis, bucket):
