@@ -40,8 +40,8 @@ def main() -> None:
 
 @app.command()
 def run(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the medians of their ratios are reported.")] = 5,
-    seconds: Annotated[int, typer.Option(min=1, help="Seconds of load per contestant and round.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the medians of their ratios are reported.")] = 8,
+    seconds: Annotated[int, typer.Option(min=1, help="Seconds of load per contestant and round.")] = 2,
     only: Annotated[
         list[str] | None, typer.Option(help=f"Only this part, may be repeated: {', '.join(PARTS)}.")
     ] = None,

@@ -78,6 +78,12 @@ DRAIN_FAILURES: Final = Counter(
     ["dependency"],
 )
 
+# A series that began with its first failure would hide it from rate(): these begin at 0.
+for _problem in ("limiter-unavailable", "keys-unavailable", "internal-error"):
+    ERRORS.labels(_problem)
+for _dependency in ("postgres", "redis", "cursor", "partitions", "process"):
+    DRAIN_FAILURES.labels(_dependency)
+
 HAND_ON_SECONDS: Final = 0.002
 
 
