@@ -18,8 +18,8 @@ def free_port() -> int:
         return port
 
 
-def require_free(port: int, variable: str, wait_seconds: float = 0.0) -> None:
-    """Raise `LocalError`, naming the environment variable that changes it, when `port` cannot be bound.
+def require_free(port: int, variable: str, wait_seconds: float = 0.0, command: str = "make run") -> None:
+    """Raise `LocalError`, naming the variable and command that change it, when `port` cannot be bound.
 
     A port in use is given `wait_seconds` to become free.
     """
@@ -28,7 +28,7 @@ def require_free(port: int, variable: str, wait_seconds: float = 0.0) -> None:
         in_use = problem.errno == errno.EADDRINUSE
         if not in_use or time.monotonic() >= deadline:
             reason = "is in use" if in_use else f"cannot be used ({problem.strerror})"
-            raise LocalError(f"Port {port} {reason}; choose another one: {variable}=<port> make run")
+            raise LocalError(f"Port {port} {reason}; choose another one: {variable}=<port> {command}")
         time.sleep(_POLL_SECONDS)
 
 
