@@ -20,9 +20,30 @@ help: ## List the targets
 run: .venv/.installed ## Start the whole platform here: PostgreSQL, Redis, the API and the admin
 	@exec $(BIN)/python -m local run
 
+.PHONY: env
+env: ## Make .env, with random secrets, for docker compose
+	@$(PYTHON) -m local.dotenv
+
 .PHONY: test
 test: .venv/.installed-dev ## Run all tests, on real servers
 	@exec $(BIN)/python -m pytest
+
+.PHONY: stack-test
+stack-test: .venv/.installed-dev ## Test the containers, as docker-compose.yml starts them (needs Docker)
+	@docker info >/dev/null 2>&1 || { echo 'No Docker engine answers; see docker info' >&2; exit 1; }
+	@exec $(BIN)/python -m pytest tests/stack -m stack -n0
+
+.PHONY: watch
+watch: .venv/.installed ## Watch a running platform with Prometheus and its alerts (needs prometheus)
+	@exec $(BIN)/python -m local watch
+
+.PHONY: watch-test
+watch-test: .venv/.installed-dev ## Test rules, alerts and dashboards in a real Prometheus (needs prometheus)
+	@exec $(BIN)/python -m pytest tests/watch
+
+.PHONY: screenshots
+screenshots: .venv/.installed-dev ## Take the README's pictures anew (5 minutes; needs chromium and prometheus)
+	@exec $(BIN)/python -m local.screenshots
 
 .PHONY: bench
 bench: bench/.venv/.installed ## Measure us beside our peers, in one run (20 minutes; needs wrk)
@@ -42,6 +63,9 @@ lint: .venv/.installed-dev ## Check style, types and the direction of imports
 	$(BIN)/ruff format --check .
 	DJANGO_SECRET_KEY=lint DATABASE_URL=postgresql://lint@localhost/lint $(BIN)/mypy
 	PYTHONPATH=fastapi-service $(BIN)/lint-imports
+	$(BIN)/hadolint fastapi-service/Dockerfile django-admin/Dockerfile
+	$(BIN)/yamllint --strict .
+	@nginx/check.sh
 
 .PHONY: format
 format: .venv/.installed-dev ## Format the code and sort the imports

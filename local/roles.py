@@ -1,10 +1,15 @@
-"""The two database roles: the owner, who has the schema, and the API's, who gets what migrations grant it."""
+"""The two database roles: the owner, who has the schema, and the API's, who gets what migrations grant it.
 
+`python -m local.roles` makes them on a server of yours; it needs psycopg2 and nothing else of this package.
+"""
+
+import os
+import sys
 from dataclasses import dataclass, field
 
 import psycopg2
 from psycopg2 import sql
-from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, cursor, encrypt_password
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, cursor, encrypt_password, parse_dsn
 
 _CONNECT_SECONDS = 10
 
@@ -33,6 +38,40 @@ def provision(admin_url: str, database: str, owner: Role, api: Role, *, createdb
             return _set_database(cur, database, owner, api)
     finally:
         connection.close()
+
+
+def main() -> None:
+    """Provision what DATABASE_URL (the owner) and API_DATABASE_URL name, as POSTGRES_ADMIN_URL's superuser.
+
+    A wrong or missing variable, or a server that refuses, ends the process with one line that says so.
+    """
+    _read("POSTGRES_ADMIN_URL")
+    database, owner = _read("DATABASE_URL")
+    api_database, api = _read("API_DATABASE_URL")
+    if api_database != database:
+        sys.exit(f"Cannot start: API_DATABASE_URL: expected the database {database}, as in DATABASE_URL.")
+    if api.name == owner.name:
+        sys.exit(f"Cannot start: API_DATABASE_URL: expected another role than {owner.name}, the owner.")
+    try:
+        new = provision(os.environ["POSTGRES_ADMIN_URL"], database, owner, api)
+    except psycopg2.Error as exc:
+        sys.exit(f"The roles were not made: {' '.join(str(exc).split())}")
+    sys.stderr.write(
+        f"Roles {owner.name} and {api.name}; database {database} {'made' if new else 'was there'}.\n"
+    )
+
+
+def _read(variable: str) -> tuple[str, Role]:
+    """The database and the role that an address in the environment names."""
+    try:
+        parts = parse_dsn(os.environ.get(variable, ""))
+        return parts["dbname"], Role(parts["user"], parts["password"])
+    except (psycopg2.ProgrammingError, KeyError):
+        # Not in its words: they may quote the address, and so the password.
+        sys.exit(
+            f"Cannot start: {variable}: expected postgresql://user:password@host:port/name, the password"
+            " URL-encoded."
+        )
 
 
 def _set_role(cur: cursor, role: Role, *, createdb: bool) -> None:
@@ -64,3 +103,7 @@ def _set_database(cur: cursor, database: str, owner: Role, api: Role) -> bool:
     cur.execute(sql.SQL("REVOKE ALL ON DATABASE {database} FROM PUBLIC, {api}").format(**names))
     cur.execute(sql.SQL("GRANT CONNECT ON DATABASE {database} TO {api}").format(**names))
     return new
+
+
+if __name__ == "__main__":
+    main()
