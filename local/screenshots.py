@@ -1,0 +1,240 @@
+"""`make screenshots`: the README's pictures, taken of a platform that really runs.
+
+A platform of its own is started in a temporary folder, given some customers and their requests, and
+photographed by a Chromium without a window; so the pictures are never older than the last run. What the
+terminal shows is the output of the real command.
+"""
+
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import typer
+from playwright.sync_api import Browser, Page, sync_playwright
+from rich.console import Console
+from rich.text import Text
+
+from local import environment
+from local.errors import LocalError
+from local.ports import LOOPBACK, free_port
+from local.steps import Steps
+
+PROJECT: Final = Path(__file__).resolve().parent.parent
+FOLDER: Final = PROJECT / ".github" / "screenshots"
+
+_WIDTH, _HEIGHT = 1280, 800
+_TERMINAL_COLUMNS = 60
+_START_SECONDS = 90.0
+_STOP_SECONDS = 30.0
+_WATCH_SECONDS = 240.0
+"""How long the load runs under Prometheus's eyes: a graph wants more than one point."""
+_WAVE_SECONDS = 90.0
+_CUSTOMERS: Final = (
+    ("Checkout", "enterprise"),
+    ("Mobile app", "pro"),
+    ("Partner feed", "pro"),
+    ("Nightly import", "basic"),
+    ("Playground", "free"),
+    ("Trial account", "free"),
+)
+_ENDPOINTS: Final = ("/v1/orders", "/v1/orders/search", "/v1/customers", "/v1/exports")
+_GRAPHS: Final = {
+    "decisions": "sum by (tier, outcome) (rate(rate_limit_decisions_total[1m]))",
+    "latency": '{__name__=~"job:request_duration_seconds:p.+", endpoint="/api/request"}',
+}
+_CHROMIUM_OPTIONS: Final = (
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What a run wrote to its `env` file, and where."""
+
+    folder: Path
+    values: dict[str, str]
+
+    def __getitem__(self, name: str) -> str:
+        return self.values[name]
+
+
+def main() -> None:
+    """Take all pictures anew."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        raise LocalError("There is no Chromium here: apt install chromium, brew install chromium")
+    steps = Steps(Console())
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="screenshots-") as folder,
+        _platform(Path(folder), steps) as platform,
+    ):
+        with steps.step("Customers and their requests"):
+            keys = _issue_keys(platform)
+            _spend(platform, keys)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=list(_CHROMIUM_OPTIONS))
+            with steps.step("Admin site"):
+                _photograph_admin(browser, platform)
+            with steps.step("API documentation"):
+                _photograph_docs(browser, platform)
+            with steps.step("Terminal"):
+                _photograph_terminal(browser, platform)
+            _photograph_prometheus(browser, platform, keys, steps)
+            browser.close()
+    steps.line(f"The pictures are in {FOLDER.relative_to(PROJECT)}")
+
+
+@contextmanager
+def _platform(folder: Path, steps: Steps) -> Iterator[Platform]:
+    ports = {"API_PORT": str(free_port()), "ADMIN_PORT": str(free_port())}
+    with _run("run", folder, ports) as process:
+        with steps.step("Platform"):
+            deadline = time.monotonic() + _START_SECONDS
+            while not (values := environment.load(folder / "env")).get("DEMO_API_KEY"):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise LocalError(f"The platform did not start; its logs are in {folder / 'log'}")
+                time.sleep(0.2)
+        yield Platform(folder, values)
+
+
+@contextmanager
+def _run(command: str, folder: Path, variables: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """`python -m local <command>` meanwhile."""
+    process = subprocess.Popen(  # noqa: S603  # our own program
+        [sys.executable, "-m", "local", command],
+        cwd=PROJECT,
+        env=os.environ | {"LOCAL_DIR": str(folder)} | variables,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(_STOP_SECONDS)
+
+
+def _issue_keys(platform: Platform) -> dict[str, str]:
+    """A key for each customer; the secrets by their names."""
+    keys = {}
+    with httpx.Client(base_url=platform["API_URL"], trust_env=False) as client:
+        for name, tier in _CUSTOMERS:
+            answer = client.post(
+                "/api/keys",
+                json={"name": name, "tier": tier, "owner_email": "ops@example.com"},
+                headers={"Authorization": f"Bearer {platform['ADMIN_API_TOKEN']}"},
+            )
+            answer.raise_for_status()
+            keys[name] = answer.json()["key"]
+    return keys
+
+
+def _spend(platform: Platform, keys: dict[str, str], requests: int = 1500) -> None:
+    """Requests of all customers, more than the small ones may have."""
+    dice = random.Random(1)  # noqa: S311  # the same picture each time
+    names = list(keys)
+    with httpx.Client(base_url=platform["API_URL"], trust_env=False) as client:
+        for _ in range(requests):
+            client.post(
+                "/api/request",
+                json={"endpoint": dice.choice(_ENDPOINTS), "cost": dice.choice((1, 1, 1, 2))},
+                headers={"X-API-Key": keys[dice.choice(names)]},
+            )
+
+
+def _photograph_admin(browser: Browser, platform: Platform) -> None:
+    page = _page(browser)
+    page.goto(f"{platform['ADMIN_URL']}/admin/login/")
+    page.fill("#id_username", platform["DJANGO_SUPERUSER_USERNAME"])
+    page.fill("#id_password", platform["DJANGO_SUPERUSER_PASSWORD"])
+    page.click("[type=submit]")
+    for name, path in (("keys", "apikey"), ("requests", "requestlog")):
+        page.goto(f"{platform['ADMIN_URL']}/admin/api_manager/{path}/")
+        _save(page, name)
+    page.context.close()
+
+
+def _photograph_docs(browser: Browser, platform: Platform) -> None:
+    page = _page(browser)
+    page.goto(f"{platform['API_URL']}/docs")
+    page.wait_for_selector(".opblock")
+    _save(page, "docs")
+    page.context.close()
+
+
+def _photograph_terminal(browser: Browser, platform: Platform) -> None:
+    """The output of `load_test.py`, as a terminal shows it."""
+    command = ("--requests", "150", "--rate", "50")
+    done = subprocess.run(  # noqa: S603  # our own program
+        [sys.executable, "load_test.py", *command],
+        cwd=PROJECT,
+        env=os.environ
+        | {"API_URL": platform["API_URL"], "API_KEY": platform["DEMO_API_KEY"]}
+        | {"FORCE_COLOR": "1", "COLUMNS": str(_TERMINAL_COLUMNS)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    terminal = Console(record=True, width=_TERMINAL_COLUMNS, file=StringIO(), force_terminal=True)
+    terminal.print(Text(f"$ python load_test.py {' '.join(command)}"))
+    terminal.print(Text.from_ansi(done.stdout))
+    page = _page(browser)
+    page.set_content(terminal.export_svg(title="load_test.py", font_aspect_ratio=0.61))
+    _save(page, "load-test", "svg")
+    page.context.close()
+
+
+def _photograph_prometheus(browser: Browser, platform: Platform, keys: dict[str, str], steps: Steps) -> None:
+    port = str(free_port())
+    url = f"http://{LOOPBACK}:{port}"
+    with _run("watch", platform.folder, {"PROMETHEUS_PORT": port}):
+        with steps.step("Prometheus, and a load for it to see"):
+            started = time.monotonic()
+            while (passed := time.monotonic() - started) < _WATCH_SECONDS:
+                _spend(platform, keys, 20)
+                time.sleep(0.3 + 0.2 * math.sin(passed / _WAVE_SECONDS * math.tau))
+        with steps.step("Prometheus's graphs"):
+            for name, expression in _GRAPHS.items():
+                page = _page(browser, height=1000)
+                graph = {"g0.expr": expression, "g0.tab": "0", "g0.range_input": "3m"}
+                page.goto(f"{url}/graph?{httpx.QueryParams(graph)}")
+                page.wait_for_selector("canvas, .rickshaw_graph svg")
+                page.wait_for_timeout(1000)  # the lines are drawn a little after their frame
+                _save(page, name)
+                page.context.close()
+
+
+def _page(browser: Browser, height: int = _HEIGHT) -> Page:
+    return browser.new_page(viewport={"width": _WIDTH, "height": height}, device_scale_factor=1.5)
+
+
+def _save(page: Page, name: str, selector: str | None = None) -> None:
+    options: dict[str, Any] = {"path": FOLDER / f"{name}.png", "animations": "disabled"}
+    if selector:
+        page.locator(selector).screenshot(**options)
+    else:
+        page.screenshot(**options)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (LocalError, OSError, httpx.HTTPError, subprocess.CalledProcessError) as failure:
+        typer.secho(f"Error: {failure}", fg=typer.colors.RED, err=True)
+        raise SystemExit(1) from failure
