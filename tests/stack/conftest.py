@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.conftest import Site
+from tests.site import Site
 from tests.stack.stack import Stack, build_images
 
 
