@@ -1,4 +1,4 @@
-"""What the embedded PostgreSQL and the embedded Redis have in common: start, wait until ready, stop.
+"""What the embedded servers have in common: start, wait until ready, stop.
 
 Each server owns a folder, is a direct child of the process that starts it, and listens on 127.0.0.1 only, on
 a port that is chosen free at each start. A start is safe after any end of the one before, SIGKILL included.

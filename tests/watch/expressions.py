@@ -18,8 +18,6 @@ import yaml
 EMPTY_WHEN_HEALTHY: Final = {
     "ALERTS{": "nothing is wrong",
     "probe_ssl_earliest_cert_expiry": "a blackbox exporter tells it, which is not part of the stack",
-    "request_log_drain_failures_total": "its series begin with the first failure",
-    'problem=~"limiter-unavailable': "its series begin with the first failure that is ours",
     'status=~"5.."': "its series begin with the first failure",
 }
 """What stands in a selector that has no series in a healthy stack, and why."""
