@@ -56,9 +56,37 @@ async def test_of_many_the_last_stands_for_the_rest_once_the_second_is_over(monk
         coalesced.add(7, 8, "/x", cost, 0, "198.51.100.7")
     await asyncio.sleep(0.1)
     assert stream.records[SINGLE_RECORDS:] == [(7, b"8 99 198.51.100.7 /x", b"429 0 89")]
-    coalesced.add(7, 8, "/x", 1, 0, None)
-    assert stream.records[-1] == (7, b"8 1 - /x", b"429 0"), "a new second has records of its own"
+
+
+async def test_while_a_flood_lasts_a_second_has_one_record(monkeypatch):
+    monkeypatch.setattr(coalescer, "WINDOW_SECONDS", 0.2)
+    stream = Stream()
+    coalesced = Coalescer(stream.append)
+    for _ in range(SINGLE_RECORDS + 5):
+        coalesced.add(7, 8, "/x", 1, 0, None)
+    await asyncio.sleep(0.25)
+    del stream.records[:]
+    for _ in range(SINGLE_RECORDS + 5):
+        coalesced.add(7, 8, "/x", 1, 0, None)
+    assert stream.records == []
+    await asyncio.sleep(0.25)
+    assert stream.records == [(7, b"8 1 - /x", b"429 0 15")]
     coalesced.flush()
+
+
+async def test_a_second_with_few_ends_the_flood(monkeypatch):
+    monkeypatch.setattr(coalescer, "WINDOW_SECONDS", 0.01)
+    stream = Stream()
+    coalesced = Coalescer(stream.append)
+    for _ in range(SINGLE_RECORDS + 1):
+        coalesced.add(7, 8, "/x", 1, 0, None)
+    await asyncio.sleep(0.1)
+    coalesced.add(7, 8, "/x", 3, 0, None)
+    assert stream.records[-1] == (7, b"8 3 - /x", b"429 0"), "a record of its own again"
+    assert not coalesced._windows or coalesced._timer is not None
+    await asyncio.sleep(0.1)
+    assert not coalesced._windows
+    assert coalesced._timer is None
 
 
 async def test_its_memory_is_bounded(monkeypatch):
