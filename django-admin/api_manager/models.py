@@ -218,6 +218,31 @@ class RequestLog(models.Model):
         return f"{self.timestamp:%Y-%m-%d %H:%M:%S} {self.endpoint} {self.status_code}"
 
 
+class RequestLogArchive(models.Model):
+    """A day of the request log that was written to a file: how many rows, and the file's checksum."""
+
+    day = models.DateField(primary_key=True, help_text="The day (UTC) whose rows it holds.")
+    rows = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64, help_text="Of the file, in hexadecimal.")
+    archived_at = models.DateTimeField(db_default=Now())
+    kept_until = models.DateTimeField(
+        null=True, help_text="Until when retention leaves a day that was loaded back."
+    )
+
+    class Meta:
+        db_table = "request_log_archive"
+        ordering = ("-day",)
+        constraints = (
+            models.CheckConstraint(name="request_log_archive_rows_check", condition=Q(rows__gte=0)),
+            models.CheckConstraint(
+                name="request_log_archive_sha256_check", condition=Q(sha256__regex=r"^[0-9a-f]{64}$")
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.rows}"
+
+
 class UsageHourly(models.Model):
     """What a key did at an endpoint within an hour; kept by the drain, with the log's rows."""
 
@@ -275,7 +300,10 @@ class KeyActivity(models.Model):
 
 
 class AuditEvent(models.Model):
-    """Who did what to which key or tier; written by both services, never changed."""
+    """Who did what to which key or tier; written by both services, never changed.
+
+    A restore is done to the whole database, which has no number: its ``target_id`` is 0.
+    """
 
     class Action(models.TextChoices):
         """What was done."""
@@ -288,12 +316,14 @@ class AuditEvent(models.Model):
         REVOKED = "revoked"
         RESET = "reset"
         DELETED = "deleted"
+        RESTORED = "restored"
 
     class Target(models.TextChoices):
         """What it was done to."""
 
         KEY = "key"
         TIER = "tier"
+        DATABASE = "database"
 
     timestamp = models.DateTimeField(db_default=Now())
     actor = models.CharField(max_length=200, help_text="Such as admin:alice or api:token.")
@@ -310,7 +340,7 @@ class AuditEvent(models.Model):
         constraints = (
             models.CheckConstraint(
                 name="audit_event_target_type_check",
-                condition=Q(target_type__in=["key", "tier"]),
+                condition=Q(target_type__in=["key", "tier", "database"]),
             ),
             models.CheckConstraint(name="audit_event_actor_check", condition=~Q(actor="")),
         )

@@ -160,3 +160,16 @@ def test_the_audit_trail_says_what_changed(site: Client, issue):
     assert rows(site, "action=created", AUDIT) == rows(site, "action__exact=created", AUDIT)
     assert rows(site, "q=api:token", AUDIT) == 1
     assert rows(site, f"q={key.pk}", AUDIT) == 2
+
+
+def test_the_audit_trail_shows_what_was_done_to_the_whole_database(site: Client):
+    AuditEvent.objects.create(
+        actor="command:restore",
+        action="restored",
+        target_type="database",
+        target_id=0,
+        detail={"file": "x.dump"},
+    )
+    page = site.get(AUDIT).text
+    assert "x.dump" in page
+    assert rows(site, "target_type=database", AUDIT) == rows(site, "action=restored", AUDIT) == 1

@@ -26,7 +26,7 @@ from .keys.store import KeyStore
 from .limiter.token_bucket import TokenBucket
 from .request_log.bound import keep_bounded
 from .request_log.coalescer import Coalescer
-from .request_log.drain import start_drains
+from .request_log.drain import Retention, start_drains
 from .settings import Settings, load_settings
 
 PROBE_THREADS: Final = 2
@@ -93,9 +93,8 @@ def create_app(settings: Settings | None = None) -> Application:
         bounding = asyncio.get_running_loop().create_task(keep_bounded(client, settings.redis_shards))
         await directory.start()
         shards = settings.redis_shards if settings.request_log_drain else 0
-        drains = start_drains(
-            redis_url, database_url, shards, settings.request_log_retention_days, stop_drains
-        )
+        retention = Retention(settings.request_log_retention_days, settings.request_log_require_archive)
+        drains = start_drains(redis_url, database_url, shards, retention, stop_drains)
         try:
             yield
         finally:

@@ -3,7 +3,7 @@
 ``tests/contract`` compares the two to the letter: columns, types, defaults, constraints, indexes.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -137,6 +137,22 @@ class RequestLog(Base):
     timestamp: Mapped[datetime]
 
 
+class RequestLogArchive(Base):
+    """A day of the request log that was written to a file; the admin's commands keep it."""
+
+    __tablename__ = "request_log_archive"
+    __table_args__ = (
+        CheckConstraint("rows >= 0", name="request_log_archive_rows_check"),
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="request_log_archive_sha256_check"),
+    )
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    rows: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+    archived_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    kept_until: Mapped[datetime | None]
+
+
 class UsageHourly(Base):
     """What a key did at an endpoint within an hour; kept by the drain, with the log's rows."""
 
@@ -173,7 +189,7 @@ class AuditEvent(Base):
 
     __tablename__ = "audit_event"
     __table_args__ = (
-        CheckConstraint("target_type IN ('key', 'tier')", name="audit_event_target_type_check"),
+        CheckConstraint("target_type IN ('key', 'tier', 'database')", name="audit_event_target_type_check"),
         CheckConstraint("NOT (actor = '')", name="audit_event_actor_check"),
         Index("audit_event_target_idx", "target_type", "target_id"),
     )

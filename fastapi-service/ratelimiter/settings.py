@@ -27,6 +27,9 @@ class DrainSettings(BaseSettings):
         1, description="Shards of buckets and streams; all keys of a shard share a hash tag."
     )
     request_log_retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    request_log_require_archive: bool = Field(
+        default=False, description="Whether a day of the log is dropped only once it is archived."
+    )
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     api_host: str = Field("127.0.0.1", description="The address to listen on.")
     drain_metrics_port: Annotated[int | None, Field(ge=1, le=65535)] = Field(

@@ -26,7 +26,9 @@ class AuditEventAdmin(ReadOnlyAdmin[AuditEvent]):
 
     @admin.display
     def target(self, event: AuditEvent) -> SafeString:
-        """The key or tier, and the way to it."""
+        """The key or tier, and the way to it; or the database."""
+        if event.target_type == AuditEvent.Target.DATABASE:
+            return format_html("{}", event.target_type)
         url = _URLS[AuditEvent.Target(event.target_type)](event.target_id)
         return format_html('<a href="{}">{} {}</a>', url, event.target_type, event.target_id)
 

@@ -143,6 +143,12 @@ class KeyDirectory:
         if dropped is not None:
             self._digests.pop(dropped.id, None)
 
+    def _drop(self, record: KeyRecord) -> None:
+        """Forget a key that is gone: a backup was restored. Its number may be another key's by now."""
+        del self._keys[record.digest]
+        if self._digests.get(record.id) == record.digest:
+            del self._digests[record.id]
+
     def _forget(self, ids: Iterable[int]) -> None:
         """Keys were edited, or are new: then one may have been asked for before it was made."""
         self._edition += 1
@@ -181,10 +187,15 @@ class KeyDirectory:
             ids = [record.id for record in before.values()]
             async with asyncio.timeout(REVALIDATION_TIMEOUT_SECONDS):
                 records = await loop.run_in_executor(self._revalidation_threads, self._store.find_all, ids)
-            for record in records:
+            now = {record.digest: record for record in records}
+            for digest, record in before.items():
                 # A key that was edited while this was read has been dropped or read anew: leave it.
-                if self._keys.get(record.digest) is before[record.digest]:
-                    self._cache(record)
+                if self._keys.get(digest) is not record:
+                    continue
+                if digest in now:
+                    self._cache(now[digest])
+                else:
+                    self._drop(record)
 
     async def _watch(self) -> None:
         while True:

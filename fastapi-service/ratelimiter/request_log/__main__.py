@@ -14,7 +14,7 @@ from prometheus_client import start_http_server
 from ratelimiter import logs
 from ratelimiter.settings import DrainSettings, load_settings
 
-from .drain import start_drains
+from .drain import Retention, start_drains
 
 STOP_SECONDS: Final = 1.5
 """How long a transaction may still take once a stop is asked for; cut off, it is copied again."""
@@ -49,7 +49,7 @@ def main() -> None:
         settings.redis_url.get_secret_value(),
         settings.api_database_url.get_secret_value(),
         settings.redis_shards,
-        settings.request_log_retention_days,
+        Retention(settings.request_log_retention_days, settings.request_log_require_archive),
         stop,
     )
     asked_to_stop.get()

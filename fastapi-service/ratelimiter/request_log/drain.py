@@ -54,16 +54,24 @@ class Cursor:
     position: int
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What of the log is dropped: days older than ``days``, and of these only the archived, if so wished."""
+
+    days: int
+    archived_only: bool = False
+
+
 class Drain:
     """Leads or waits to lead the copying of one shard; ``run`` in a thread or as a process."""
 
     def __init__(
-        self, outbox: Outbox, *, database_url: str, shard: int, retention_days: int, stop: threading.Event
+        self, outbox: Outbox, *, database_url: str, shard: int, retention: Retention, stop: threading.Event
     ) -> None:
         self._outbox = outbox
         self._database_url = database_url
         self._shard = shard
-        self._retention_days = retention_days
+        self._retention = retention
         self._stop = stop
         self._cursor = Cursor("", BEGINNING, 0)
         self._next_maintenance = 0.0
@@ -227,7 +235,10 @@ class Drain:
         """
         try:
             with connection, connection.cursor() as db:
-                db.execute(sql.MAINTAIN_PARTITIONS, (PARTITIONS_AHEAD_DAYS, self._retention_days))
+                db.execute(
+                    sql.MAINTAIN_PARTITIONS,
+                    (PARTITIONS_AHEAD_DAYS, self._retention.days, self._retention.archived_only),
+                )
                 added, dropped = one_row(db)
         except (LockNotAvailable, QueryCanceled) as exc:
             metrics.DRAIN_FAILURES.labels("partitions").inc()
@@ -257,7 +268,7 @@ def one_row(db: "psycopg2.extensions.cursor") -> tuple[Any, ...]:
 
 
 def make_drain(
-    redis_url: str, database_url: str, shard: int, retention_days: int, stop: threading.Event
+    redis_url: str, database_url: str, shard: int, retention: Retention, stop: threading.Event
 ) -> Drain:
     """A drain with a Redis connection of its own."""
     # Reads may be repeated, but the drain's own loop does that, where it is counted.
@@ -268,18 +279,18 @@ def make_drain(
         Outbox(client, shard),
         database_url=database_url,
         shard=shard,
-        retention_days=retention_days,
+        retention=retention,
         stop=stop,
     )
 
 
 def start_drains(
-    redis_url: str, database_url: str, shards: int, retention_days: int, stop: threading.Event
+    redis_url: str, database_url: str, shards: int, retention: Retention, stop: threading.Event
 ) -> list[threading.Thread]:
     """A running thread with a drain for each shard; they end soon after ``stop`` is set."""
     threads = []
     for shard in range(shards):
-        drain = make_drain(redis_url, database_url, shard, retention_days, stop)
+        drain = make_drain(redis_url, database_url, shard, retention, stop)
         threads.append(threading.Thread(target=drain.run, name=f"drain-{shard}", daemon=True))
     for thread in threads:
         thread.start()

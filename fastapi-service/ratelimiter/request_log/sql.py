@@ -15,7 +15,7 @@ MOVE_CURSOR: Final = """
 """
 
 MAINTAIN_PARTITIONS: Final = """
-    SELECT request_log_add_partitions(%s), request_log_drop_partitions(%s)
+    SELECT request_log_add_partitions(%s), request_log_drop_partitions(%s, %s)
 """
 
 COPY_ROWS: Final = """

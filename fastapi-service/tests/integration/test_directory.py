@@ -359,6 +359,28 @@ async def test_news_missed_while_the_connection_was_cut_are_made_up_for(
     await eventually(refused, 5)
 
 
+async def test_keys_that_a_restore_took_away_or_numbered_anew_are_dropped(
+    directory, insert, database, eventually
+):
+    (first, first_secret), (second, second_secret), (third, third_secret) = insert(), insert(), insert()
+    for secret in (first_secret, second_secret, third_secret):
+        await directory.get(secret)
+    # As a backup would have it in which the first is unknown, and the second has its number.
+    database.sql("ALTER TABLE api_key DISABLE TRIGGER USER")
+    database.sql("DELETE FROM api_key WHERE id = %s", first)
+    database.sql("UPDATE api_key SET id = %s WHERE id = %s", first, second)
+    database.sql("ALTER TABLE api_key ENABLE TRIGGER USER")
+    with database.away():
+        pass
+    await eventually(lambda: directory.cached(first_secret) is None)
+    assert await directory.get(first_secret) is None
+    assert directory.cached(second_secret).id == first
+    assert directory.cached(third_secret).id == third
+    database.sql("UPDATE api_key SET revoked_at = now() WHERE id = %s", first)
+    await eventually(lambda: directory.cached(second_secret) is None)
+    assert (await directory.get(second_secret)).is_revoked
+
+
 async def test_a_connection_that_hangs_is_noticed_and_keys_are_revalidated(
     directory, insert, database, eventually
 ):

@@ -13,7 +13,7 @@ from ratelimiter.limiter.policy import Policy
 from ratelimiter.limiter.token_bucket import TokenBucket
 from ratelimiter.request_log import sql
 from ratelimiter.request_log.bound import bound
-from ratelimiter.request_log.drain import Cursor, CursorMoved, Drain, make_drain
+from ratelimiter.request_log.drain import Cursor, CursorMoved, Drain, Retention, make_drain
 from ratelimiter.request_log.outbox import Backlog, Outbox, backlog
 from ratelimiter.request_log.record import encode
 
@@ -30,7 +30,9 @@ def outbox(redis_server):
 @pytest.fixture
 def drain(outbox, database):
     """A drain that leads by hand: ``drain.copy()`` copies what one read brings."""
-    drain = Drain(outbox, database_url=database.api_url, shard=0, retention_days=30, stop=threading.Event())
+    drain = Drain(
+        outbox, database_url=database.api_url, shard=0, retention=Retention(30), stop=threading.Event()
+    )
     connection = connect(database.api_url, "test")
     drain._cursor = drain._load_cursor(connection)
     drain.copy = lambda: drain.copy_once(connection)
@@ -43,7 +45,9 @@ def drain(outbox, database):
 def leading(redis_server, database):
     """A drain in a thread, as the API's workers run it."""
     stop = threading.Event()
-    thread = threading.Thread(target=make_drain(redis_server.url, database.api_url, 0, 30, stop).run)
+    thread = threading.Thread(
+        target=make_drain(redis_server.url, database.api_url, 0, Retention(30), stop).run
+    )
     thread.start()
     try:
         yield
@@ -149,7 +153,9 @@ async def test_a_crash_between_commit_and_trim_doubles_nothing(bucket, drain, da
 
 async def test_of_two_drains_that_read_the_same_one_writes(bucket, outbox, drain, database):
     await decide(bucket, 3)
-    ghost = Drain(outbox, database_url=database.api_url, shard=0, retention_days=30, stop=threading.Event())
+    ghost = Drain(
+        outbox, database_url=database.api_url, shard=0, retention=Retention(30), stop=threading.Event()
+    )
     connection = connect(database.api_url, "ghost")
     ghost._cursor = drain._cursor
     raw = outbox.read("0-0", 100, 1)
@@ -409,3 +415,19 @@ async def test_partitions_are_made_ahead_by_the_api_role(drain, database):
     connection.close()
     [(count,)] = database.sql("SELECT count(*) FROM pg_inherits WHERE inhparent = 'request_log'::regclass")
     assert count == 10  # yesterday, today, seven days ahead, and the default
+
+
+@pytest.mark.parametrize(("archived_only", "left"), [(True, 1), (False, 0)])
+async def test_a_day_that_is_not_archived_is_dropped_only_where_that_is_allowed(
+    outbox, database, archived_only, left
+):
+    database.sql(
+        "INSERT INTO request_log (api_key_id, endpoint, status_code, cost, timestamp)"
+        " VALUES (1, '/x', 200, 1, now() - interval '40 days')"
+    )
+    retention = Retention(30, archived_only=archived_only)
+    drain = Drain(outbox, database_url=database.api_url, shard=0, retention=retention, stop=threading.Event())
+    connection = connect(database.api_url, "test")
+    drain._maintain_partitions(connection)
+    connection.close()
+    assert rows(database) == left

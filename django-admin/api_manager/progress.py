@@ -1,0 +1,38 @@
+"""A line that grows while bytes go by, for whoever sits at the terminal."""
+
+from time import monotonic
+from types import TracebackType
+from typing import Final, Self
+
+from django.core.management.base import OutputWrapper
+
+_REFRESH_SECONDS: Final = 0.2
+_CLEAR_LINE: Final = "\r\033[K"
+
+
+class Progress:
+    """Called with the bytes so far, it shows them; without a terminal it shows nothing."""
+
+    def __init__(self, out: OutputWrapper, title: str) -> None:
+        self._out = out
+        self._title = title
+        self._next = monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __call__(self, done_bytes: int) -> None:
+        """Show how far it is."""
+        if monotonic() >= self._next and self._out.isatty():
+            self._next = monotonic() + _REFRESH_SECONDS
+            self._say(f"{_CLEAR_LINE}{self._title}  {done_bytes / 1e6:,.1f} MB")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._out.isatty():
+            self._say(_CLEAR_LINE)
+
+    def _say(self, text: str) -> None:
+        self._out.write(text, str, ending="")
+        self._out.flush()

@@ -1,0 +1,267 @@
+"""`make restore FILE=…`: brings a backup back, beside the present database, and then changes the two over.
+
+Restored and checked is a database of another name, while the platform goes on; connections are cut only for
+the last step. The API, its drain and the admin come back by themselves. What was there before is kept.
+
+What the present database knows is not thrown away where it protects somebody: keys issued since the backup
+are kept, keys stopped since stay stopped, the audit goes on. Everything else is as the file has it. Where
+the present database cannot be read, or is another one (as after a disaster), that is said, and audited.
+
+The drain goes on from the file's cursor: records that the stream still has are copied, none twice; those that
+were copied and trimmed since the backup are counted as lost.
+"""
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from local.backup import feed, say
+from local.errors import LocalError
+from local.signals import StopRequested, StopSignals
+from local.stack import API_ROLE, PROJECT, Stack, find, last_lines
+
+NUMBERS_GAP = 1_000_000
+"""Numbers of keys and rows that are left out where nobody knows which were given away after the backup."""
+
+_MIGRATIONS = PROJECT / "django-admin/api_manager/migrations"
+_SETTLE = Path(__file__).with_suffix(".sql")
+_PARTITIONS_AHEAD_DAYS = 7
+
+# What the present database is asked for. By these queries the tables of the schema `present` are made, too.
+_PRESENT = {
+    "sequence": """
+        SELECT sequencename::text AS name, last_value FROM pg_sequences WHERE schemaname = 'public'
+    """,
+    "tier": "SELECT name, requests_per_hour, burst, description, created_at, updated_at FROM tier",
+    "api_key": """
+        SELECT k.id, k.name, k.owner_email, k.hint, k.digest, tier.name AS tier, k.requests_per_hour, k.burst,
+               k.is_active, k.expires_at, k.revoked_at, k.created_at, k.updated_at, old.digest AS replaces
+        FROM api_key AS k JOIN tier ON tier.id = k.tier_id LEFT JOIN api_key AS old ON old.id = k.replaces_id
+    """,
+    "audit_event": """
+        SELECT id, "timestamp", actor, action, target_type, target_id, detail, client_ip, request_id
+        FROM audit_event
+    """,
+}
+_FACTS = """
+    SELECT (SELECT count(*) FROM api_key), (SELECT count(*) FROM api_key WHERE revoked_at IS NOT NULL),
+           (SELECT count(*) FROM tier), (SELECT count(*) FROM request_log),
+           (SELECT coalesce(to_char(max("timestamp") AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), 'never')
+            FROM audit_event)
+"""
+
+
+@dataclass(frozen=True)
+class Dump:
+    """A file of `make backup`; when it was made, in UTC."""
+
+    path: Path
+    made_at: str
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Numbers of keys: issued since and kept, stopped since and again, ended by the file, and not known."""
+
+    kept: int
+    stopped: int
+    ended: int
+    unknown: int
+
+
+def restore(stack: Stack, path: Path, say: Callable[[str], None], confirm: Callable[[str], bool]) -> str:
+    """Put a dump in the place of the platform's database; returns the name that one is kept under.
+
+    Raises `LocalError` when it cannot, or `confirm` says no; the present database is as it was then.
+    """
+    dump = look_at(stack, path)
+    stamp = f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}"
+    new, before = f"{stack.database}_restoring_{stamp}", f"{stack.database}_before_{stamp}"
+    owner = _require_roles(stack)
+    say(f"{path.name} was made at {dump.made_at}. It is restored beside the present database.")
+    is_done = False
+    try:
+        _create(stack, new, owner)
+        with path.open("rb") as file:
+            feed(stack, file, "restoring", "pg_restore", "--exit-on-error", f"--dbname={new}")
+        _make_ready(stack, new)
+        _compare(stack, new, say)
+        if not confirm(f"Put {path.name} in the place of {stack.database}?"):
+            raise LocalError("nothing was changed, as you wished")
+        cut_at = time.monotonic()
+        _cut_connections(stack)
+        settled = _settle(stack, new, dump)
+        _change_over(stack, new, before)
+        is_done = True
+        _tell(settled, dump, time.monotonic() - cut_at, say)
+    finally:
+        # What was there before takes connections again, whichever name it has now.
+        stack.sql('ALTER DATABASE :"name" CONNECTION LIMIT -1', name=before if is_done else stack.database)
+        if not is_done:
+            stack.sql('DROP DATABASE IF EXISTS :"name" WITH (FORCE)', name=new)
+    return before
+
+
+def look_at(stack: Stack, path: Path) -> Dump:
+    """Read a file's table of contents. Raises `LocalError` when it is not a dump of this platform."""
+    try:
+        with path.open("rb") as file, stack.start("pg_restore", "--list", stdin=file) as program:
+            content, complaint = program.communicate()
+    except OSError as exc:
+        raise LocalError(f"FILE: {exc}") from exc
+    if program.returncode != 0:
+        raise LocalError(f"FILE: {path} is no dump that pg_restore can read: {last_lines(complaint)}")
+    text = content.decode(errors="replace")
+    made_at = re.search(r"Archive created at (.+)", text)
+    if made_at is None or " TABLE DATA public api_key " not in text:
+        raise LocalError(f"FILE: {path} is a dump, but not one of this platform's database")
+    return Dump(path, made_at[1])
+
+
+def _require_roles(stack: Stack) -> str:
+    """The owner of the present database, which is that of the new one, too."""
+    owners = stack.sql(
+        "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = :'name'", name=stack.database
+    )
+    if not owners or not stack.sql("SELECT 1 FROM pg_roles WHERE rolname = :'name'", name=API_ROLE):
+        raise LocalError(
+            f"the server has no database {stack.database} or no role {API_ROLE} yet; make run makes them, and"
+            " docker compose run --rm roles"
+        )
+    return owners[0][0]
+
+
+def _create(stack: Stack, new: str, owner: str) -> None:
+    stack.sql('CREATE DATABASE :"new" OWNER :"owner" TEMPLATE template0', new=new, owner=owner)
+    stack.sql(
+        'REVOKE ALL ON DATABASE :"new" FROM PUBLIC; GRANT CONNECT ON DATABASE :"new" TO :"api"',
+        new=new,
+        api=API_ROLE,
+    )
+
+
+def _make_ready(stack: Stack, new: str) -> None:
+    """Bring the schema up to this version, as the dump may be of an older one; and today's partition."""
+    ours = {path.stem for path in _MIGRATIONS.glob("0*.py")}
+    theirs = {
+        name for [name] in stack.sql("SELECT name FROM django_migrations WHERE app = 'api_manager'", new)
+    }
+    if theirs - ours:
+        raise LocalError(
+            f"the file is of a newer version, which has the migration {max(theirs - ours)}; upgrade first"
+        )
+    if ours - theirs:
+        stack.migrate(new)
+    stack.sql(f"SELECT request_log_add_partitions({_PARTITIONS_AHEAD_DAYS})", new)
+    stack.sql("ANALYZE", new)
+
+
+def _compare(stack: Stack, new: str, say: Callable[[str], None]) -> None:
+    restored = stack.sql(_FACTS, new)[0]
+    try:
+        present = stack.sql(_FACTS, stack.database)[0]
+    except LocalError:
+        present = ["not readable"] * len(restored)
+    titles = ("keys", "of them revoked", "tiers", "rows of the log", "last event of the audit")
+    say(f"{'':<24}{'in the file':>20}{'now':>20}")
+    for title, old, now in zip(titles, restored, present, strict=True):
+        say(f"{title:<24}{old:>20}{now:>20}")
+
+
+def _cut_connections(stack: Stack) -> None:
+    """From here on only the superuser gets in, so that nothing changes that was looked at."""
+    stack.sql('ALTER DATABASE :"name" CONNECTION LIMIT 0', name=stack.database)
+    _end_sessions(stack, stack.database)
+
+
+def _end_sessions(stack: Stack, name: str) -> None:
+    stack.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :'name'", name=name)
+
+
+def _settle(stack: Stack, new: str, dump: Dump) -> Settled:
+    stack.sql("CREATE SCHEMA present", new)
+    for name, query in _PRESENT.items():
+        stack.sql(f"CREATE TABLE present.{name} AS {query} WITH NO DATA", new)
+    is_readable = True
+    try:
+        for name, query in _PRESENT.items():
+            stack.copy(query, stack.database, table=f"present.{name}", to=new)
+    except LocalError:  # damaged, or without our tables
+        is_readable = False
+        stack.sql("TRUNCATE present.sequence, present.tier, present.api_key, present.audit_event", new)
+    answer = stack.sql(
+        f"BEGIN;\n{_SETTLE.read_text(encoding='utf-8')}\nCOMMIT;",
+        new,
+        file=dump.path.name,
+        made_at=dump.made_at,
+        is_readable=str(is_readable).lower(),
+        gap=NUMBERS_GAP,
+    )
+    return Settled(**{name: int(number) for name, number in answer})
+
+
+def _change_over(stack: Stack, new: str, before: str) -> None:
+    """Rename both databases in one step; it waits some seconds for sessions that are still ending."""
+    for name in (stack.database, new):
+        _end_sessions(stack, name)
+    stack.sql(
+        "BEGIN;"
+        'ALTER DATABASE :"present" RENAME TO :"before";'
+        'ALTER DATABASE :"new" RENAME TO :"present";'
+        "COMMIT;",
+        present=stack.database,
+        new=new,
+        before=before,
+    )
+
+
+def _tell(settled: Settled, dump: Dump, seconds: float, say: Callable[[str], None]) -> None:
+    say(f"Restored; connections were cut for {seconds:.1f} s.")
+    if settled.kept:
+        say(f"  {settled.kept} keys that were issued since are kept.")
+    if settled.stopped:
+        say(f"  {settled.stopped} keys that were revoked, paused or shortened since are so again.")
+    if settled.ended:
+        say(f"  {settled.ended} keys worked until now, and are paused or over in the file; see the audit.")
+    if settled.unknown:
+        say(
+            f"  {settled.unknown} keys were not in the database before: what became of them is not known.\n"
+            f"  One that was revoked after {dump.made_at} WORKS AGAIN: revoke it again.\n"
+            "  Keys that were issued after that are gone."
+        )
+    say("  Rows of the log that were written after the backup are not in it; the drain counts them as lost.")
+    say("  All of this is in the audit, by command:restore.")
+
+
+def _confirm(question: str) -> bool:
+    if os.environ.get("YES") == "1":
+        return True
+    if not sys.stdin.isatty():
+        raise LocalError("this is no terminal to ask at; say YES=1")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def main() -> None:
+    """Restore the file that is named on the command line."""
+    if len(sys.argv) != 2 or not sys.argv[1]:  # noqa: PLR2004 -- the program's name and the file
+        sys.exit("Error: name the file: make restore FILE=backups/ratelimiter-….dump")
+    try:
+        with StopSignals():
+            before = restore(stack := find(os.environ), Path(sys.argv[1]).absolute(), say, _confirm)
+    except StopRequested as stop:
+        sys.exit(stop.exit_code)
+    except LocalError as exc:
+        sys.exit(f"Error: not restored: {exc}")
+    say(f"What was there before is kept as {before}. When all is well, drop it:\n")
+    say(f"  {stack.how_to_drop(before)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+-- What a restore settles in the database that was restored, before that takes the place of the present one.
+-- The schema `present` holds what the present database knew last, or nothing if it could not be read.
+--
+-- file, made_at  the dump's name, and when it was made
+-- is_readable    whether the present database could be read
+-- gap            how far to number on where nobody knows which numbers were given away
+--
+-- Returns pairs of a name and a number. One transaction.
+
+ALTER TABLE present.api_key ADD new_id bigint;
+CREATE INDEX ON present.api_key (digest);
+ANALYZE present.api_key;
+
+-- What became of these since, revoked or not, is not known.
+SELECT count(*) AS unknown FROM public.api_key AS restored
+WHERE NOT EXISTS (SELECT FROM present.api_key AS p WHERE p.digest = restored.digest) \gset
+
+-- Buckets, records in the stream and archives name keys and rows by their number: none is given a second time.
+SELECT setval(
+    name::regclass,
+    greatest(s.last_value, p.last_value, 1)
+        + CASE WHEN :unknown > 0 OR NOT :'is_readable'::boolean THEN :gap ELSE 0 END
+) AS numbered
+FROM (VALUES ('api_key_id_seq'), ('tier_id_seq'), ('request_log_id_seq'), ('audit_event_id_seq')) AS ours (name)
+JOIN pg_sequences AS s ON s.schemaname = 'public' AND s.sequencename = name
+LEFT JOIN present.sequence AS p USING (name)
+\g /dev/null
+
+-- The audit is never shortened. Of another platform's we want nothing.
+INSERT INTO public.audit_event (
+    id, "timestamp", actor, action, target_type, target_id, detail, client_ip, request_id
+)
+SELECT * FROM present.audit_event AS p
+WHERE :unknown = 0 AND p.id > coalesce((SELECT max(id) FROM public.audit_event), 0);
+
+INSERT INTO public.tier (name, requests_per_hour, burst, description, created_at, updated_at)
+SELECT name, requests_per_hour, burst, description, created_at, updated_at FROM present.tier
+WHERE name NOT IN (SELECT name FROM public.tier);
+
+-- Keys that were issued since keep their number, unless a key of the file has it.
+UPDATE present.api_key AS p SET new_id =
+    CASE WHEN EXISTS (SELECT FROM public.api_key AS k WHERE k.id = p.id)
+         THEN nextval('public.api_key_id_seq') ELSE p.id END
+WHERE NOT EXISTS (SELECT FROM public.api_key AS k WHERE k.digest = p.digest);
+
+INSERT INTO public.api_key (
+    id, name, owner_email, hint, digest, tier_id, requests_per_hour, burst, is_active, expires_at, revoked_at,
+    created_at, updated_at, replaces_id
+)
+SELECT new_id, name, owner_email, hint, digest, (SELECT t.id FROM public.tier AS t WHERE t.name = p.tier),
+       requests_per_hour, burst, is_active, expires_at, revoked_at, created_at, updated_at,
+       coalesce((SELECT r.new_id FROM present.api_key AS r WHERE r.digest = p.replaces),
+                (SELECT k.id FROM public.api_key AS k WHERE k.digest = p.replaces))
+FROM present.api_key AS p
+WHERE new_id IS NOT NULL;
+
+INSERT INTO public.audit_event (actor, action, target_type, target_id, detail)
+SELECT 'command:restore', 'restored', 'key', new_id,
+       jsonb_build_object('hint', hint, 'file', :'file', 'reason', 'issued after the backup')
+FROM present.api_key
+WHERE new_id IS NOT NULL;
+
+-- Keys that were stopped since are stopped again: revoked, paused, or to end earlier.
+CREATE TABLE present.stopped AS
+SELECT k.id, k.hint,
+       k.is_active AS was_active, k.is_active AND p.is_active AS is_active,
+       k.expires_at AS expired_at, least(k.expires_at, p.expires_at) AS expires_at,
+       CASE WHEN k.revoked_at IS NULL THEN p.revoked_at END AS newly_revoked_at
+FROM public.api_key AS k JOIN present.api_key AS p USING (digest)
+WHERE (k.revoked_at IS NULL AND p.revoked_at IS NOT NULL)
+   OR (k.is_active AND NOT p.is_active)
+   OR least(k.expires_at, p.expires_at) IS DISTINCT FROM k.expires_at;
+
+UPDATE public.api_key AS k
+SET is_active = s.is_active, expires_at = s.expires_at, revoked_at = coalesce(k.revoked_at, s.newly_revoked_at)
+FROM present.stopped AS s
+WHERE k.id = s.id;
+
+INSERT INTO public.audit_event (actor, action, target_type, target_id, detail)
+SELECT 'command:restore', CASE WHEN newly_revoked_at IS NULL THEN 'updated' ELSE 'revoked' END, 'key', id,
+       jsonb_build_object('hint', hint, 'file', :'file', 'reason', 'stopped after the backup')
+       || jsonb_build_object('changed', jsonb_strip_nulls(jsonb_build_object(
+           'is_active', CASE WHEN was_active <> is_active THEN jsonb_build_array(was_active, is_active) END,
+           'expires_at', CASE WHEN expires_at IS DISTINCT FROM expired_at
+                              THEN jsonb_build_array(expired_at, expires_at) END)))
+FROM present.stopped;
+
+-- All else is as the file has it. Some keys so end that worked a moment ago.
+CREATE TABLE present.ended AS
+SELECT k.id, k.hint
+FROM public.api_key AS k JOIN present.api_key AS p USING (digest)
+WHERE (p.is_active AND p.revoked_at IS NULL AND coalesce(p.expires_at > now(), true))
+  AND NOT (k.is_active AND k.revoked_at IS NULL AND coalesce(k.expires_at > now(), true));
+
+INSERT INTO public.audit_event (actor, action, target_type, target_id, detail)
+SELECT 'command:restore', 'restored', 'database', 0, jsonb_build_object(
+    'file', :'file',
+    'made_at', :'made_at',
+    'keys_issued_since_and_kept', (SELECT count(*) FROM present.api_key WHERE new_id IS NOT NULL),
+    'keys_stopped_since_and_again', (SELECT count(*) FROM present.stopped),
+    'keys_that_worked_and_no_longer_do', (
+        SELECT coalesce(jsonb_agg(id), '[]') FROM (SELECT id FROM present.ended ORDER BY id LIMIT 1000) AS first
+    ),
+    'keys_whose_revocation_since_is_unknown', :unknown,
+    'present_database_was_readable', :'is_readable'::boolean
+);
+
+SELECT 'kept', count(*) FROM present.api_key WHERE new_id IS NOT NULL
+UNION ALL SELECT 'stopped', count(*) FROM present.stopped
+UNION ALL SELECT 'ended', count(*) FROM present.ended
+UNION ALL SELECT 'unknown', :unknown;
+
+DROP SCHEMA present CASCADE;

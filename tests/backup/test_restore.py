@@ -1,0 +1,192 @@
+"""`make restore`: what comes back, what is kept of what is there, what is refused."""
+
+import psycopg2
+import pytest
+
+from local.errors import LocalError
+from local.restore import NUMBERS_GAP
+from tests.backup.platforms import API, OWNER
+from tests.servers import execute, manage
+
+
+def test_what_was_destroyed_is_back(platform, tmp_path):
+    first = platform.issue("one", burst=7)
+    platform.log(first, 3)
+    everything = (
+        "SELECT name, digest, burst, created_at FROM api_key",
+        "SELECT * FROM request_log ORDER BY id",
+    )
+    before = [platform.sql(query) for query in everything]
+    path = platform.backup(tmp_path)
+    platform.sql("TRUNCATE request_log; UPDATE tier SET requests_per_hour = 1")
+    kept_as = platform.restore(path)
+    assert [platform.sql(query) for query in everything] == before
+    assert platform.sql("SELECT requests_per_hour FROM tier WHERE name = 'free'") == [(100,)]
+    # What was there before is there still, and takes connections.
+    assert execute(platform.url(OWNER, kept_as), "SELECT count(*) FROM request_log") == [(0,)]
+    assert platform.databases() >= {platform.name, kept_as}
+    assert not [name for name in platform.databases() if "restoring" in name]
+    assert f"DROP DATABASE {kept_as}" in platform.stack.how_to_drop(kept_as)
+    execute(platform.url(OWNER), f"DROP DATABASE {kept_as}")
+
+
+def test_both_roles_can_what_they_could_and_no_more(platform, tmp_path):
+    platform.restore(platform.backup(tmp_path))
+    execute(platform.url(OWNER), "CREATE TABLE mine (id int)")
+    assert execute(platform.url(API), "SELECT count(*) FROM api_key") == [(0,)]
+    execute(platform.url(API), "SELECT request_log_drop_partitions(30, false)")
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        execute(platform.url(API), "DELETE FROM request_log")
+    acl = "SELECT datacl, datconnlimit, pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s"
+    [(grants, limit, owner)] = platform.sql(acl, platform.name)
+    assert "=Tc/" not in grants.replace(f"{OWNER.name}=CTc/", "")  # nothing for everybody
+    assert (limit, owner) == (-1, OWNER.name)
+
+
+def test_keys_that_were_issued_since_are_kept_with_their_number_chain_and_tier(platform, tmp_path):
+    old = platform.issue("old")
+    path = platform.backup(tmp_path)
+    platform.sql("INSERT INTO tier (name, requests_per_hour) VALUES ('gold', 5)")
+    gold = platform.sql("SELECT id FROM tier WHERE name = 'gold'")[0][0]
+    new = platform.issue("new", replaces_id=old, tier_id=gold, revoked_at="2026-01-01Z")
+    newest = platform.issue("newest", replaces_id=new)
+    before = platform.keys(), platform.keys("replaces_id"), platform.keys("revoked_at")
+    platform.restore(path)
+    assert (platform.keys(), platform.keys("replaces_id"), platform.keys("revoked_at")) == before
+    tier = (
+        "SELECT tier.name, requests_per_hour FROM api_key JOIN tier ON tier.id = tier_id WHERE api_key.name ="
+    )
+    assert platform.sql(f"{tier.replace('requests', 'tier.requests')} 'new'") == [("gold", 5)]
+    assert {("restored", "key", new), ("restored", "key", newest)} <= set(platform.audit())
+    assert platform.issue("next") == newest + 1
+
+
+def test_keys_that_were_stopped_since_stay_stopped(platform, tmp_path):
+    for name in ("revoked", "paused", "shortened", "untouched"):
+        platform.issue(name, expires_at="2090-01-01Z")
+    path = platform.backup(tmp_path)
+    platform.sql("UPDATE api_key SET revoked_at = '2026-11-01Z' WHERE name = 'revoked'")
+    platform.sql("UPDATE api_key SET is_active = false WHERE name = 'paused'")
+    platform.sql("UPDATE api_key SET expires_at = '2080-01-01Z' WHERE name = 'shortened'")
+    fields = [platform.keys(column) for column in ("revoked_at", "is_active", "expires_at")]
+    platform.restore(path)
+    assert [platform.keys(column) for column in ("revoked_at", "is_active", "expires_at")] == fields
+    numbers = platform.keys()
+    assert set(platform.audit()) == {
+        ("revoked", "key", numbers["revoked"]),
+        ("updated", "key", numbers["paused"]),
+        ("updated", "key", numbers["shortened"]),
+        ("restored", "database", 0),
+    }
+    assert "  3 keys that were revoked, paused or shortened since are so again." in platform.said
+
+
+def test_a_key_that_the_file_stops_is_named(platform, tmp_path):
+    number = platform.issue("paused", is_active=False)
+    platform.issue("renamed")
+    path = platform.backup(tmp_path)
+    platform.sql("UPDATE api_key SET is_active = true WHERE name = 'paused'")
+    platform.sql("UPDATE api_key SET name = 'better' WHERE name = 'renamed'")
+    platform.restore(path)
+    assert platform.keys("is_active") == {"paused": False, "renamed": True}
+    [(detail,)] = platform.sql("SELECT detail FROM audit_event WHERE target_type = 'database'")
+    assert detail["keys_that_worked_and_no_longer_do"] == [number]
+    assert detail["file"] == path.name
+
+
+def test_the_audit_goes_on(platform, tmp_path):
+    event = "INSERT INTO audit_event (actor, action, target_type, target_id) VALUES (%s, 'updated', 'key', 1)"
+    platform.sql(event, "admin:before")
+    path = platform.backup(tmp_path)
+    platform.sql(event, "admin:after")
+    platform.restore(path)
+    actors = [actor for (actor,) in platform.sql("SELECT actor FROM audit_event ORDER BY id")]
+    assert actors == ["admin:before", "admin:after", "command:restore"]
+
+
+def test_after_a_disaster_what_is_not_known_is_said_and_no_number_is_given_twice(platform, tmp_path):
+    for name in ("one", "two"):
+        platform.issue(name)
+    path = platform.backup(tmp_path)
+    # Another platform in its place: a key of its own has the number of one of ours.
+    platform.restore(path)
+    platform.sql("ALTER TABLE api_key DISABLE TRIGGER USER; DELETE FROM api_key; DELETE FROM audit_event")
+    platform.sql("ALTER SEQUENCE api_key_id_seq RESTART; ALTER TABLE api_key ENABLE TRIGGER USER")
+    assert platform.issue("demo") == 1
+    platform.restore(path)
+    numbers = platform.keys()
+    assert (numbers["one"], numbers["two"]) == (1, 2)
+    assert numbers["demo"] > NUMBERS_GAP
+    assert platform.issue("next") > numbers["demo"]
+    assert any("WORKS AGAIN" in line and "UTC" in line for line in platform.said)
+    [(detail,)] = platform.sql("SELECT detail FROM audit_event WHERE target_type = 'database'")
+    assert detail["keys_whose_revocation_since_is_unknown"] == 2
+    assert detail["present_database_was_readable"] is True
+
+
+@pytest.mark.parametrize("damage", ["DROP TABLE api_key CASCADE", "DROP SCHEMA public CASCADE"])
+def test_a_present_database_that_cannot_be_read_is_no_obstacle(platform, tmp_path, damage):
+    platform.issue("one")
+    path = platform.backup(tmp_path)
+    platform.sql(damage)
+    platform.restore(path)
+    assert platform.keys() == {"one": 1}
+    assert platform.issue("next") > NUMBERS_GAP
+    [(detail,)] = platform.sql("SELECT detail FROM audit_event WHERE target_type = 'database'")
+    assert detail["present_database_was_readable"] is False
+    assert any("not readable" in line for line in platform.said)
+
+
+def test_a_no_changes_nothing(platform, tmp_path):
+    platform.issue("one")
+    path = platform.backup(tmp_path)
+    platform.issue("two")
+    with pytest.raises(LocalError, match="as you wished"):
+        platform.restore(path, answer="no")
+    assert platform.keys() == {"one": 1, "two": 2}
+    assert [name for name in platform.databases() if name.startswith(platform.name)] == [platform.name]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda content: content[:-100], "pg_restore failed"),
+        (lambda content: content[:50], "no dump that pg_restore can read"),
+        (lambda _: b"", "no dump that pg_restore can read"),
+        (lambda _: b"no dump", "no dump that pg_restore can read"),
+    ],
+)
+def test_a_file_that_is_no_whole_dump_changes_nothing(platform, tmp_path, spoil, message):
+    platform.issue("one")
+    path = platform.backup(tmp_path)
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(LocalError, match=message):
+        platform.restore(path)
+    assert platform.keys() == {"one": 1}
+    assert [name for name in platform.databases() if name.startswith(platform.name)] == [platform.name]
+    execute(platform.url(API), "SELECT 1")
+
+
+def test_a_dump_of_another_program_or_a_newer_version_is_refused(platform, tmp_path):
+    platform.sql("INSERT INTO django_migrations (app, name, applied) VALUES ('api_manager', '9999_x', now())")
+    with pytest.raises(LocalError, match="newer version, which has the migration 9999_x"):
+        platform.restore(platform.backup(tmp_path))
+    other = tmp_path / "other.dump"
+    with (
+        other.open("wb") as file,
+        platform.stack.start("pg_dump", "--format=custom", "--dbname=postgres", stdout=file) as program,
+    ):
+        program.communicate()
+    with pytest.raises(LocalError, match="not one of this platform's"):
+        platform.restore(other)
+    with pytest.raises(LocalError, match=r"FILE: .*No such file"):
+        platform.restore(tmp_path / "none")
+
+
+def test_a_dump_of_an_older_version_is_migrated(server, platform, tmp_path):
+    manage(platform.url(OWNER), "migrate", "api_manager", "0006", "--verbosity=0")
+    platform.issue("one")
+    path = platform.backup(tmp_path)
+    platform.restore(path)
+    assert platform.keys() == {"one": 1}
+    assert platform.sql("SELECT count(*) FROM request_log_archive") == [(0,)]
