@@ -62,7 +62,16 @@ def is_drain(pid):
 class Server:
     """One ``python -m ratelimiter.server`` (or uvicorn itself), with a key to ask by."""
 
-    def __init__(self, database, redis_server, output, *, command=("ratelimiter.server",), **variables):
+    def __init__(
+        self,
+        database,
+        redis_server,
+        output,
+        *,
+        command=("ratelimiter.server",),
+        folder=PROJECT / "fastapi-service",
+        **variables,
+    ):
         self.database = database
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         self.key_id, self.key = self.issue(requests_per_hour=36000, burst=1000)
@@ -79,7 +88,7 @@ class Server:
         with output.open("w") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *command],
-                cwd=PROJECT / "fastapi-service",
+                cwd=folder,
                 env=self.environment,
                 stderr=file,
                 start_new_session=True,
