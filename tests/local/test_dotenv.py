@@ -103,6 +103,28 @@ def test_the_command_needs_nothing_but_python_and_prints_no_secret(folder):
     assert made["DJANGO_SUPERUSER_PASSWORD"] not in "".join(said)
 
 
+def test_values_are_put_in_place_of_their_lines_and_the_rest_is_made(folder):
+    (folder / ".env").write_text(
+        "#IMAGE_TAG=older\nIMAGE_TAG=old\nREDIS_PASSWORD=mine\n#BIND_ADDRESS=127.0.0.1\n"
+    )
+    lines = ["IMAGE_TAG=new\n", "BIND_ADDRESS=10.0.0.10\n", "IMAGE_PREFIX=\n", "OTHER=a,b/c:d"]
+    given = dotenv.write(folder, dotenv.parse(lines))
+    text = (folder / ".env").read_text(encoding="utf-8")
+    assert text.startswith("#IMAGE_TAG=older\nIMAGE_TAG=new\nREDIS_PASSWORD=mine\nBIND_ADDRESS=10.0.0.10\n")
+    assert values(folder).items() >= {"IMAGE_PREFIX": "", "OTHER": "a,b/c:d"}.items()
+    assert "POSTGRES_PASSWORD" in given
+    assert "REDIS_PASSWORD" not in given
+
+
+@pytest.mark.parametrize(
+    "line", ["secret", "name=secret", "NAME=secret secret", 'NAME="secret"', "NAME=$secret"]
+)
+def test_a_line_that_compose_would_read_otherwise_is_refused_unquoted(line):
+    with pytest.raises(ValueError, match="line 2: expected NAME=value") as refused:
+        dotenv.parse(["A=b\n", line])
+    assert "secret" not in str(refused.value)
+
+
 def test_a_folder_without_a_template_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"\.env\.example"):
         dotenv.write(tmp_path)

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.site import Site
+from tests.stack.machines import Machine, Place
 from tests.stack.stack import Stack, build_images
 
 
@@ -16,10 +17,15 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory):
+def images():
+    """Both images, built of the working tree."""
+    build_images()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory, images):
     """The running platform; a test that stops a part of it starts it again."""
     stack = Stack(tmp_path_factory.mktemp("stack"))
-    build_images()
     try:
         stack.up()
         yield stack
@@ -34,3 +40,37 @@ def site(stack):
     site = Site(values | {"ADMIN_URL": stack.url})
     yield site
     site.http.close()
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory, images):
+    """What the two machines share."""
+    with Place(tmp_path_factory.mktemp("place")) as place:
+        place.make_images(place.version("HEAD"))
+        yield place
+
+
+@pytest.fixture(scope="session")
+def machines(tmp_path_factory, place):
+    """Both machines by their role, running; a test that changes their version takes it back."""
+    folder = tmp_path_factory.mktemp("machines")
+    machines = {role: Machine(role, folder, place) for role in ("admin", "api")}
+    try:
+        for machine in machines.values():
+            machine.boot()
+        yield machines
+    finally:
+        for machine in machines.values():
+            machine.compose("down", "--volumes")
+
+
+@pytest.fixture(scope="session")
+def api(machines):
+    """The machine of the API."""
+    return machines["api"]
+
+
+@pytest.fixture(scope="session")
+def admin(machines):
+    """The machine of the admin."""
+    return machines["admin"]

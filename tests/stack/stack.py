@@ -29,85 +29,16 @@ UP_SECONDS = 120
 DECISIONS = {200, 429}
 
 
-class Stack:
-    """One Compose project with a name, ports, networks and volumes of its own."""
+class Containers:
+    """The containers of one Compose project, and what tests do with the platform in them."""
 
-    def __init__(self, folder: Path) -> None:
-        """Choose names, ports and secrets; nothing runs before `up`."""
-        self.project = f"ratelimiter-test-{secrets.token_hex(4)}"
-        self.tls = folder / "tls"
-        self.acme = folder / "acme"
-        for each in (self.tls, self.acme):
-            each.mkdir()
-        self.network = f"10.{random.randint(200, 249)}.{random.randint(0, 255)}"  # noqa: S311
-        ports = {
-            name: free_port()
-            for name in (
-                "HTTP_PORT",
-                "HTTPS_PORT",
-                "API_PORT",
-                "ADMIN_PORT",
-                "PROMETHEUS_PORT",
-                "GRAFANA_PORT",
-            )
-        }
-        self.url, self.api_url, self.admin_url, self.prometheus_url = (
-            f"http://{LOOPBACK}:{ports[name]}"
-            for name in ("HTTP_PORT", "API_PORT", "ADMIN_PORT", "PROMETHEUS_PORT")
-        )
-        self.https_url = f"https://localhost:{ports['HTTPS_PORT']}"
-        text, names = complete("")
-        values = dict(line.split("=", 1) for line in text.split())
-        self.secrets = {name: values[name] for name in names if name.endswith(("PASSWORD", "KEY", "TOKEN"))}
-        self.operator = {
-            "username": values["DJANGO_SUPERUSER_USERNAME"],
-            "password": values["DJANGO_SUPERUSER_PASSWORD"],
-        }
-        self.values = values | {
-            **{name: str(port) for name, port in ports.items()},
-            "HTTP_BIND_ADDRESS": LOOPBACK,
-            "NETWORK_PREFIX": self.network,
-            "IMAGE_TAG": IMAGE_TAG,
-            "TLS_DIR": str(self.tls),
-            "ACME_DIR": str(self.acme),
-        }
-        self._env_file = folder / "env"
-        self._compose = _compose_command()
-
-    # --- Containers -----------------------------------------------------------------------------------------
-
-    def up(self, **variables: str) -> None:
-        """Start everything but Grafana, and return when every health check is content."""
-        self.compose("up", "--detach", "--no-build", *ENTRANCES, **variables)
-        wait_for(lambda: all(map(self.is_healthy, ("fastapi", "django", "nginx"))), UP_SECONDS)
-
-    def down(self, *arguments: str) -> None:
-        """Remove the containers and networks."""
-        self.compose("down", *arguments)
-
-    def start(self, service: str) -> None:
-        """Start a container that was stopped or killed, and return when its health check is content."""
-        self.compose("start", service)
-        wait_for(lambda: self.is_healthy(service), UP_SECONDS)
+    project: str
+    url: str
+    prometheus_url: str
 
     def compose(self, *arguments: str, **variables: str) -> str:
-        """Run docker compose with the project's variables and `variables`; returns what it printed."""
-        done = self.try_compose(self.values | variables, *arguments)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def try_compose(self, values: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run docker compose with these variables only."""
-        self._env_file.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
-        return subprocess.run(
-            [*self._compose, "--env-file", self._env_file, "--project-name", self.project, *arguments],
-            cwd=PROJECT,
-            # Nothing of ours: a variable of the shell would win over the file's.
-            env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        """Run docker compose with `variables`; returns what it printed."""
+        raise NotImplementedError
 
     def container(self, service: str) -> str:
         """The id of a service's container, running or not."""
@@ -206,6 +137,87 @@ class Stack:
         return dict(answer.json()["data"])
 
 
+class Stack(Containers):
+    """One Compose project with a name, ports, networks and volumes of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        """Choose names, ports and secrets; nothing runs before `up`."""
+        self.project = f"ratelimiter-test-{secrets.token_hex(4)}"
+        self.tls = folder / "tls"
+        self.acme = folder / "acme"
+        for each in (self.tls, self.acme):
+            each.mkdir()
+        self.network = f"10.{random.randint(200, 249)}.{random.randint(0, 255)}"  # noqa: S311
+        ports = {
+            name: free_port()
+            for name in (
+                "HTTP_PORT",
+                "HTTPS_PORT",
+                "API_PORT",
+                "ADMIN_PORT",
+                "PROMETHEUS_PORT",
+                "GRAFANA_PORT",
+            )
+        }
+        self.url, self.api_url, self.admin_url, self.prometheus_url = (
+            f"http://{LOOPBACK}:{ports[name]}"
+            for name in ("HTTP_PORT", "API_PORT", "ADMIN_PORT", "PROMETHEUS_PORT")
+        )
+        self.https_url = f"https://localhost:{ports['HTTPS_PORT']}"
+        text, names = complete("")
+        values = dict(line.split("=", 1) for line in text.split())
+        self.secrets = {name: values[name] for name in names if name.endswith(("PASSWORD", "KEY", "TOKEN"))}
+        self.operator = {
+            "username": values["DJANGO_SUPERUSER_USERNAME"],
+            "password": values["DJANGO_SUPERUSER_PASSWORD"],
+        }
+        self.values = values | {
+            **{name: str(port) for name, port in ports.items()},
+            "HTTP_BIND_ADDRESS": LOOPBACK,
+            "NETWORK_PREFIX": self.network,
+            "IMAGE_TAG": IMAGE_TAG,
+            "TLS_DIR": str(self.tls),
+            "ACME_DIR": str(self.acme),
+        }
+        self._env_file = folder / "env"
+        self._compose = _compose_command()
+
+    # --- Containers -----------------------------------------------------------------------------------------
+
+    def up(self, **variables: str) -> None:
+        """Start everything but Grafana, and return when every health check is content."""
+        self.compose("up", "--detach", "--no-build", *ENTRANCES, **variables)
+        wait_for(lambda: all(map(self.is_healthy, ("fastapi", "django", "nginx"))), UP_SECONDS)
+
+    def down(self, *arguments: str) -> None:
+        """Remove the containers and networks."""
+        self.compose("down", *arguments)
+
+    def start(self, service: str) -> None:
+        """Start a container that was stopped or killed, and return when its health check is content."""
+        self.compose("start", service)
+        wait_for(lambda: self.is_healthy(service), UP_SECONDS)
+
+    def compose(self, *arguments: str, **variables: str) -> str:
+        """Run docker compose with the project's variables and `variables`; returns what it printed."""
+        done = self.try_compose(self.values | variables, *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def try_compose(self, values: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run docker compose with these variables only."""
+        self._env_file.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+        return subprocess.run(
+            [*self._compose, "--env-file", self._env_file, "--project-name", self.project, *arguments],
+            cwd=PROJECT,
+            # Nothing of ours: a variable of the shell would win over the file's.
+            env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
 def docker(*arguments: str, text: str = "") -> str:
     """Run docker; returns what it printed."""
     done = subprocess.run(
@@ -226,7 +238,7 @@ def build_images() -> None:
         ("api", ("fastapi-service",)),
         ("admin", ("--file", "django-admin/Dockerfile", ".")),
     ):
-        docker("build", "--quiet", "--network=host", f"--tag=ratelimiter-{name}:{IMAGE_TAG}", *arguments)
+        docker("build", "--quiet", "--network=host", f"--tag=rate-limiter-{name}:{IMAGE_TAG}", *arguments)
 
 
 def _compose_command() -> list[str]:

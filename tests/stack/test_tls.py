@@ -8,10 +8,14 @@ import pytest
 
 from tests.waiting import wait_for
 
-SELF_SIGNED = (
-    *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
-    *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
-)
+SELF_SIGNED = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1")
+
+
+def self_signed(name, key, certificate):
+    """Write a key and a certificate for a host name."""
+    subject = ("-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}")
+    files = ("-keyout", key, "-out", certificate)
+    subprocess.run([*SELF_SIGNED, *subject, *files], check=True, capture_output=True)
 
 
 def restart(stack, **variables):
@@ -25,11 +29,7 @@ def restart(stack, **variables):
 def https(stack):
     """A client that trusts the certificate of the test."""
     certificate, key = stack.tls / "fullchain.pem", stack.tls / "privkey.pem"
-    subprocess.run(
-        [*SELF_SIGNED, "-keyout", key, "-out", certificate],
-        check=True,
-        capture_output=True,
-    )
+    self_signed("localhost", key, certificate)
     key.chmod(0o644)  # nginx is not root
     try:
         restart(stack, DJANGO_SECURE="true")

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Brings this machine to another version, and back to the present one if it does not work.
+#   update.sh VERSION     a commit, a tag or a branch of the repository; its images are tagged with the commit
+#   update.sh --running   prints the commit that runs
+# Exit codes: 0 it runs; 1 nothing has changed, or it was rolled back; 2 the rollback failed, too.
+# Migrations are not undone: they only add (expand), and the version before works with them.
+set -euo pipefail
+# shellcheck source=deploy/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+# What ran well last, as "COMMIT TAG"; the checkout itself may be that of an update that was cut off.
+RUNNING=$STATE_DIR/running
+
+running() {
+    cat "$RUNNING" 2>/dev/null || printf '%s %s\n' "$(git rev-parse HEAD)" "$(env_value IMAGE_TAG latest)"
+}
+
+resolve() {
+    local name
+    for name in "origin/$1" "$1"; do
+        git rev-parse --quiet --verify "$name^{commit}" && return
+    done
+    return 1
+}
+
+# install_version COMMIT TAG: each step is that version's own.
+install_version() {
+    git checkout --quiet --force --detach "$1" &&
+        set_env <<<"IMAGE_TAG=$2" &&
+        deploy/images.sh &&
+        deploy/start.sh &&
+        deploy/smoke.sh
+}
+
+# Keeps the version before, for the way back.
+remove_old_images() {
+    local tag
+    docker image ls --format '{{.Tag}}' "$IMAGE" | while read -r tag; do
+        case $tag in
+            "$1" | "$2" | latest | '<none>') ;;
+            *) docker image rm "$IMAGE:$tag" >/dev/null || say "$IMAGE:$tag is in use" ;;
+        esac
+    done
+}
+
+update() {
+    local commit before tag
+    read -r before tag < <(running)
+    retry 60 git fetch --quiet --tags --force origin || fail 'the repository cannot be reached; nothing has changed'
+    commit=$(resolve "$1") || fail "$1: expected a commit, a tag or a branch of the repository; nothing has changed"
+    say "from ${before:0:12} to ${commit:0:12}"
+    if install_version "$commit" "$commit"; then
+        printf '%s %s\n' "$commit" "$commit" >"$RUNNING"
+        # The units are links into the checkout. Where there is no systemd there are no units.
+        systemctl daemon-reload 2>/dev/null || true
+        remove_old_images "$commit" "$tag"
+        say "${commit:0:12} runs"
+        return
+    fi
+    say "${commit:0:12} does not work; going back to ${before:0:12}" >&2
+    if install_version "$before" "$tag"; then
+        fail "rolled back: ${before:0:12} runs"
+    fi
+    say "the rollback to ${before:0:12} failed, too: this machine needs you" >&2
+    exit 2
+}
+
+main() {
+    [[ $# = 1 ]] || fail 'usage: update.sh VERSION | --running'
+    read_host
+    cd "$PROJECT"
+    mkdir -p "$STATE_DIR"
+    if [[ $1 = --running ]]; then
+        running | cut -d ' ' -f 1
+        return
+    fi
+    exec 9>"$STATE_DIR/update.lock"
+    flock --nonblock 9 || fail 'another update is at work'
+    update "$1"
+}
+
+# Read to its end before it runs, since the checkout replaces this file.
+main "$@"
+exit
