@@ -7,9 +7,10 @@ From the bottom up:
 
 - `account`, `lock`, `ports`, `child`: a process that belongs to us, and cannot be left behind.
 - `server`, `postgres`, `redis`, `roles`: the two servers and the two database roles. The tests use these.
-- `stack`, `backup`, `restore`: `make backup` and `make restore`, on the embedded stack or the containers; standard
-  library only.
+- `stack`, `backup`, `restore`: `make backup` and `make restore`, on the embedded stack or the containers;
+  standard library only.
 - `environment`, `external`, `services`, `signals`, `steps`, `run`: what `make run` adds.
+- `apart`, `stage`, `tour`, `demo`: what `make demo` adds: a platform of its own, and what is shown of it.
 
 What happens when
 

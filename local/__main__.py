@@ -12,6 +12,8 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 import typer
 from rich.console import Console
 
+from local.demo import Options as DemoOptions
+from local.demo import demo as play_demo
 from local.errors import LocalError
 from local.run import Options
 from local.run import run as run_platform
@@ -55,6 +57,19 @@ def watch(
     """Start Prometheus beside a running platform, and keep it running until Ctrl-C."""
     options = WatchOptions(_PROJECT, local_dir.absolute(), port)
     _exit_with(lambda: watch_platform(options, Steps(Console())))
+
+
+@app.command()
+def demo(
+    *,
+    fast: Annotated[bool, typer.Option("--fast", help="No motion and no pauses.")] = False,
+    on: Annotated[
+        Path | None, typer.Option(help="Play on the platform that runs in this folder, not on one apart.")
+    ] = None,
+) -> None:
+    """Show in two minutes what the platform does, on one that is started for it and gone afterwards."""
+    options = DemoOptions(hurried=fast, state=on.absolute() if on else None)
+    _exit_with(lambda: play_demo(options, Console()))
 
 
 def _exit_with(work: Callable[[], int]) -> NoReturn:

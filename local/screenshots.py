@@ -9,16 +9,12 @@ import math
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
 from io import StringIO
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -27,18 +23,15 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from rich.console import Console
 from rich.text import Text
 
-from local import environment
+from local import apart
+from local.apart import PROJECT, Platform
 from local.errors import LocalError
 from local.ports import LOOPBACK, free_port
 from local.steps import Steps
 
-PROJECT: Final = Path(__file__).resolve().parent.parent
 FOLDER: Final = PROJECT / ".github" / "screenshots"
 
 _WIDTH, _HEIGHT = 1280, 800
-_TERMINAL_COLUMNS = 60
-_START_SECONDS = 90.0
-_STOP_SECONDS = 30.0
 _WATCH_SECONDS = 240.0
 """How long the load runs under Prometheus's eyes: a graph wants more than one point."""
 _WAVE_SECONDS = 90.0
@@ -55,23 +48,13 @@ _GRAPHS: Final = {
     "decisions": "sum by (tier, outcome) (rate(rate_limit_decisions_total[1m]))",
     "latency": '{__name__=~"job:request_duration_seconds:p.+", endpoint="/api/request"}',
 }
+_DEMO_CHAPTERS: Final = ("5. Watch", "6. Rotate")
 _CHROMIUM_OPTIONS: Final = (
     "--no-sandbox",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
 )
-
-
-@dataclass(frozen=True)
-class Platform:
-    """What a run wrote to its `env` file, and where."""
-
-    folder: Path
-    values: dict[str, str]
-
-    def __getitem__(self, name: str) -> str:
-        return self.values[name]
 
 
 def main() -> None:
@@ -81,10 +64,9 @@ def main() -> None:
         raise LocalError("There is no Chromium here: apt install chromium, brew install chromium")
     steps = Steps(Console())
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="screenshots-") as folder,
-        _platform(Path(folder), steps) as platform,
-    ):
+    with ExitStack() as stack:
+        with steps.step("Platform"):
+            platform = stack.enter_context(apart.platform())
         with steps.step("Customers and their requests"):
             keys = _issue_keys(platform)
             _spend(platform, keys)
@@ -95,39 +77,11 @@ def main() -> None:
             with steps.step("API documentation"):
                 _photograph_docs(browser, platform)
             with steps.step("Terminal"):
-                _photograph_terminal(browser, platform)
+                _photograph_load_test(browser, platform)
+                _photograph_demo(browser, platform)
             _photograph_prometheus(browser, platform, keys, steps)
             browser.close()
     steps.line(f"The pictures are in {FOLDER.relative_to(PROJECT)}")
-
-
-@contextmanager
-def _platform(folder: Path, steps: Steps) -> Iterator[Platform]:
-    ports = {"API_PORT": str(free_port()), "ADMIN_PORT": str(free_port())}
-    with _run("run", folder, ports) as process:
-        with steps.step("Platform"):
-            deadline = time.monotonic() + _START_SECONDS
-            while not (values := environment.load(folder / "env")).get("DEMO_API_KEY"):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise LocalError(f"The platform did not start; its logs are in {folder / 'log'}")
-                time.sleep(0.2)
-        yield Platform(folder, values)
-
-
-@contextmanager
-def _run(command: str, folder: Path, variables: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """`python -m local <command>` meanwhile."""
-    process = subprocess.Popen(  # noqa: S603  # our own program
-        [sys.executable, "-m", "local", command],
-        cwd=PROJECT,
-        env=os.environ | {"LOCAL_DIR": str(folder)} | variables,
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(_STOP_SECONDS)
 
 
 def _issue_keys(platform: Platform) -> dict[str, str]:
@@ -178,32 +132,48 @@ def _photograph_docs(browser: Browser, platform: Platform) -> None:
     page.context.close()
 
 
-def _photograph_terminal(browser: Browser, platform: Platform) -> None:
-    """The output of `load_test.py`, as a terminal shows it."""
-    command = ("--requests", "150", "--rate", "50")
-    done = subprocess.run(  # noqa: S603  # our own program
-        [sys.executable, "load_test.py", *command],
+def _photograph_load_test(browser: Browser, platform: Platform) -> None:
+    command = ("load_test.py", "--requests", "150", "--rate", "50")
+    variables = {"API_URL": platform["API_URL"], "API_KEY": platform["DEMO_API_KEY"]}
+    said = _said(command, 60, variables)
+    _photograph_terminal(browser, "load-test", command[0], f"$ python {' '.join(command)}\n{said}", 60)
+
+
+def _photograph_demo(browser: Browser, platform: Platform) -> None:
+    """The chapters of the demo that show most; the last one's heading ends the picture."""
+    said = _said(("-m", "local", "demo", "--fast", "--on", str(platform.folder)), 88, {})
+    lines = said.splitlines()
+    plain = [Text.from_ansi(line).plain for line in lines]
+    first, end = (next(n for n, line in enumerate(plain) if line.startswith(t)) for t in _DEMO_CHAPTERS)
+    _photograph_terminal(browser, "demo", "make demo", "\n".join(lines[first:end]), 88)
+
+
+def _said(command: Sequence[str], columns: int, variables: dict[str, str]) -> str:
+    """What a program of ours says on a terminal of so many columns, in colour."""
+    done: subprocess.CompletedProcess[str] = subprocess.run(  # noqa: S603  # our own program
+        [sys.executable, *command],
         cwd=PROJECT,
-        env=os.environ
-        | {"API_URL": platform["API_URL"], "API_KEY": platform["DEMO_API_KEY"]}
-        | {"FORCE_COLOR": "1", "COLUMNS": str(_TERMINAL_COLUMNS)},
+        env=os.environ | {"FORCE_COLOR": "1", "COLUMNS": str(columns)} | variables,
         capture_output=True,
         text=True,
         check=True,
     )
-    terminal = Console(record=True, width=_TERMINAL_COLUMNS, file=StringIO(), force_terminal=True)
-    terminal.print(Text(f"$ python load_test.py {' '.join(command)}"))
-    terminal.print(Text.from_ansi(done.stdout))
+    return done.stdout
+
+
+def _photograph_terminal(browser: Browser, name: str, title: str, ansi: str, columns: int) -> None:
+    terminal = Console(record=True, width=columns, file=StringIO(), force_terminal=True)
+    terminal.print(Text.from_ansi(ansi))
     page = _page(browser)
-    page.set_content(terminal.export_svg(title="load_test.py", font_aspect_ratio=0.61))
-    _save(page, "load-test", "svg")
+    page.set_content(terminal.export_svg(title=title, font_aspect_ratio=0.61))
+    _save(page, name, "svg")
     page.context.close()
 
 
 def _photograph_prometheus(browser: Browser, platform: Platform, keys: dict[str, str], steps: Steps) -> None:
     port = str(free_port())
     url = f"http://{LOOPBACK}:{port}"
-    with _run("watch", platform.folder, {"PROMETHEUS_PORT": port}):
+    with apart.running("watch", platform.folder, PROMETHEUS_PORT=port):
         with steps.step("Prometheus, and a load for it to see"):
             started = time.monotonic()
             while (passed := time.monotonic() - started) < _WATCH_SECONDS:
