@@ -14,19 +14,46 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: .venv/.installed ## Start the whole platform here: PostgreSQL, Redis, the API and the admin
 	@exec $(BIN)/python -m local run
 
+.PHONY: demo
+demo: .venv/.installed ## Play a tour of two minutes on this terminal (DEMO_OPTIONS=--fast: without pauses)
+	@exec $(BIN)/python -m local demo $(DEMO_OPTIONS)
+
 .PHONY: env
 env: ## Make .env, with random secrets, for docker compose
 	@$(PYTHON) -m local.dotenv
 
+# The containers' machine has no virtual environment; these two need none.
+.PHONY: backup
+backup: ## Write what must last into backups/, from the stack that runs
+	@exec $(firstword $(wildcard $(BIN)/python) $(PYTHON)) -m local.backup
+
+.PHONY: restore
+restore: ## Put a backup in the place of the database: make restore FILE=backups/….dump
+	@exec $(firstword $(wildcard $(BIN)/python) $(PYTHON)) -m local.restore "$(FILE)"
+
 .PHONY: test
 test: .venv/.installed-dev ## Run all tests, on real servers
 	@exec $(BIN)/python -m pytest
+
+.PHONY: coverage
+coverage: .venv/.installed-dev ## Run all tests, and say which lines they reach (also in coverage.xml)
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage xml --quiet
+	@exec $(BIN)/coverage report
+
+.PHONY: service-test
+service-test: .venv/.installed-dev ## Test the API on servers of yours: TEST_DATABASE_URL, TEST_REDIS_URL (not in use!)
+	@: "$${TEST_DATABASE_URL:?the address of a PostgreSQL for tests alone, as its superuser}"
+	@: "$${TEST_REDIS_URL:?the address of a Redis for tests alone}"
+	@exec $(BIN)/python -m pytest fastapi-service/tests/integration -n0
 
 .PHONY: stack-test
 stack-test: .venv/.installed-dev ## Test the containers, as docker-compose.yml starts them (needs Docker)
@@ -58,14 +85,51 @@ bench-micro: .venv/.installed-dev ## Time the parts that each request pays for, 
 	@exec $(BIN)/python -m pytest bench/tests -n0 -p no:randomly -q --benchmark-columns=min,median,rounds
 
 .PHONY: lint
-lint: .venv/.installed-dev ## Check style, types and the direction of imports
+lint: .venv/.installed-dev ## Check style, types, imports, workflows and scripts, and look for secrets
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	DJANGO_SECRET_KEY=lint DATABASE_URL=postgresql://lint@localhost/lint $(BIN)/mypy
 	PYTHONPATH=fastapi-service $(BIN)/lint-imports
 	$(BIN)/hadolint fastapi-service/Dockerfile django-admin/Dockerfile
 	$(BIN)/yamllint --strict .
+	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose.*.yml
+	$(FILES) '*.sh' '.ci/*' | xargs -0 $(BIN)/shellcheck --external-sources
+	$(FILES) | xargs -0 $(BIN)/detect-secrets-hook $(SECRETS_OPTIONS)
 	@nginx/check.sh
+
+.PHONY: online
+online:
+	@$(PYTHON) -c 'import urllib.request as u; u.urlopen("https://github.com", timeout=20)' 2>/dev/null || \
+		{ echo 'This target needs the network, and https://github.com does not answer.' >&2; exit 1; }
+
+LOCKED := requirements-dev.txt $(wildcard */requirements.txt) .github/requirements.txt
+# Every file that is in git or would be, ended by a zero byte.
+FILES := git ls-files -z --cached --others --exclude-standard --deduplicate
+# Not by a variable's name, since too much here is called a key; and these are the passwords of examples and tests.
+SECRETS_OPTIONS := --disable-plugin KeywordDetector --exclude-secrets '^(password|secret.*|hush|topsecret)$$'
+
+.PHONY: audit
+audit: online .github/.venv/.installed ## Look for known vulnerabilities in all that is pinned (needs the network)
+	@.github/.venv/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off $(LOCKED:%=--requirement %)
+
+.PHONY: actionlint
+actionlint: online .github/.venv/.installed ## Check the workflows as GitHub reads them (needs the network)
+	@PATH=$(BIN):$$PATH .github/.venv/bin/actionlint -color
+
+.PHONY: terraform-test
+terraform-test: ## Test terraform/ without an account (needs terraform, which loads its provider)
+	terraform -chdir=terraform fmt -check -recursive -diff
+	terraform -chdir=terraform init -backend=false -input=false
+	terraform -chdir=terraform validate
+	terraform -chdir=terraform test
+
+.PHONY: terraform-lint
+terraform-lint: .venv/.installed-dev terraform/.venv/.installed ## Check terraform/ and cloud-init's part (needs terraform, apt, root or sudo)
+	terraform/.venv/bin/checkov --directory terraform --skip-download --compact --quiet
+	$(BIN)/python -m pytest tests/terraform -m terraform
 
 .PHONY: format
 format: .venv/.installed-dev ## Format the code and sort the imports
@@ -79,10 +143,12 @@ lock: .venv/.made ## Pin every dependency, with hashes, from the requirements*.i
 	for part in fastapi-service django-admin local bench; do \
 		$(COMPILE) $$part/requirements.in -c requirements-dev.txt -o $$part/requirements.txt || exit 1; \
 	done
+	$(COMPILE) terraform/requirements.in -o terraform/requirements.txt
+	$(COMPILE) .github/requirements.in -o .github/requirements.txt
 
 .PHONY: clean
 clean: ## Remove the virtual environment and all caches; the data in .local stay
-	rm -rf .venv bench/.venv .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv bench/.venv terraform/.venv .github/.venv .ruff_cache .pytest_cache .hypothesis
 	find . -type d \( -name __pycache__ -o -name .mypy_cache -o -name .import_linter_cache \) -prune -exec rm -rf {} +
 
 # One line that changes: which package pip is at (only on a terminal). The exit code is that of the stamp file.
@@ -91,7 +157,7 @@ SHOW_PROGRESS := while read -r word name rest; do case $$word in \
 	test ! -t 1 || printf '\r\033[K'
 
 # A bare Debian has no ensurepip; then the pip of $(PYTHON) installs one.
-.venv/.made bench/.venv/.made:
+.venv/.made bench/.venv/.made terraform/.venv/.made .github/.venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'Python 3.11 or newer is needed; name one: make PYTHON=python3.11' >&2; exit 1; }
 	@echo 'Making $(@D)'
@@ -112,3 +178,9 @@ SHOW_PROGRESS := while read -r word name rest; do case $$word in \
 bench/.venv/.installed: bench/.venv/.made bench/requirements.txt
 	@echo 'Installing the services and their peers (a minute, the first time)'
 	@rm -f $@; { $(BENCH_PIP) install -r bench/requirements.txt && touch $@; } | { $(SHOW_PROGRESS); }; test -e $@
+
+# Tools that hold packages of ours back, or load programs from elsewhere: each kind has an environment of its own.
+terraform/.venv/.installed .github/.venv/.installed: %/.venv/.installed: %/.venv/.made %/requirements.txt
+	@echo 'Installing the tools of $*/requirements.txt (a minute, the first time)'
+	@rm -f $@; { $*/.venv/bin/python -m pip --disable-pip-version-check install -r $*/requirements.txt && \
+		touch $@; } | { $(SHOW_PROGRESS); }; test -e $@

@@ -3,8 +3,14 @@
 Each worker of pytest-xdist starts one PostgreSQL of its own, before Django reads its settings. A test
 that asks for ``database`` gets a database of its own, copied from a migrated template; one that asks for
 ``redis_server`` gets a server of its own, which takes some 10 ms.
+
+TEST_DATABASE_URL (a superuser's) and TEST_REDIS_URL name servers to use instead (`make service-test`). They
+must be there for the tests alone: roles get passwords, and Redis is emptied before each test. Of each there
+is one, so the tests run in one process (``-n0``). A test that itself names ``redis_server`` may stop it, and
+so gets one of its own all the same.
 """
 
+import inspect
 import os
 import secrets
 import shutil
@@ -16,10 +22,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import psycopg2
 import pytest
+import redis
 from hypothesis import settings
 
 from local.postgres import Postgres
@@ -36,7 +43,38 @@ ADMIN_API_TOKEN = "token-of-the-tests-only"
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
 
-_postgres = pytest.StashKey[Postgres]()
+
+@dataclass(frozen=True)
+class GivenPostgres:
+    """A PostgreSQL that was there before the tests; the superuser's URL."""
+
+    admin_url: str
+
+    def url(self, database: str, role: Role) -> str:
+        """Return the URL by which `role` reaches `database` on this server."""
+        parts = urlsplit(self.admin_url)
+        place = parts.netloc.rpartition("@")[2]
+        return parts._replace(
+            netloc=f"{quote(role.name)}:{quote(role.password, safe='')}@{place}", path=f"/{database}"
+        ).geturl()
+
+
+@dataclass(frozen=True)
+class GivenRedis:
+    """A Redis that was there before the tests."""
+
+    url: str
+
+    def empty(self) -> None:
+        """Forget data, scripts, statistics, and what a test has configured."""
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
+            client.script_flush()
+            client.config_resetstat()
+            client.config_set("maxmemory", "256mb")
+
+
+_postgres = pytest.StashKey[Postgres | GivenPostgres]()
 
 
 @dataclass(frozen=True)
@@ -73,33 +111,43 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
     os.environ["DJANGO_SECRET_KEY"] = "key-of-the-tests-only"
     os.environ["API_DATABASE_ROLE"] = API.name
     distributes = getattr(early_config.known_args_namespace, "numprocesses", None)
+    given = [name for name in ("TEST_DATABASE_URL", "TEST_REDIS_URL") if os.environ.get(name)]
+    if distributes and given:
+        raise pytest.UsageError(f"{given[0]} names one server, which takes one process: add -n0")
     if distributes and "PYTEST_XDIST_WORKER" not in os.environ:
         # The workers run the tests; here Django only has to be importable.
         os.environ["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
     else:
-        postgres = Postgres(Path(tempfile.mkdtemp(prefix="ratelimiter-tests-")), durable=False).start()
+        postgres = _start_postgres()
         early_config.stash[_postgres] = postgres
         provision(postgres.admin_url, "ratelimiter", OWNER, API, createdb=True)
         os.environ["DATABASE_URL"] = postgres.url("ratelimiter", OWNER)
     return (yield)
 
 
+def _start_postgres() -> Postgres | GivenPostgres:
+    if admin_url := os.environ.get("TEST_DATABASE_URL"):
+        execute(admin_url, f"DROP DATABASE IF EXISTS {TEMPLATE} WITH (FORCE)")  # it may lack a migration
+        return GivenPostgres(admin_url)
+    return Postgres(Path(tempfile.mkdtemp(prefix="ratelimiter-tests-")), durable=False).start()
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop PostgreSQL and remove its folder."""
     postgres = config.stash.get(_postgres, None)
-    if postgres is not None:
+    if isinstance(postgres, Postgres):
         postgres.stop()
         postgres.remove()
 
 
 @pytest.fixture(scope="session")
-def postgres(request: pytest.FixtureRequest) -> Postgres:
+def postgres(request: pytest.FixtureRequest) -> Postgres | GivenPostgres:
     """This worker's PostgreSQL."""
     return request.config.stash[_postgres]
 
 
 @pytest.fixture(scope="session")
-def template(postgres: Postgres) -> str:
+def template(postgres: Postgres | GivenPostgres) -> str:
     """A migrated database to copy from."""
     provision(postgres.admin_url, TEMPLATE, OWNER, API, createdb=True)
     manage(postgres.url(TEMPLATE, OWNER), "migrate", "--verbosity=0")
@@ -107,7 +155,7 @@ def template(postgres: Postgres) -> str:
 
 
 @pytest.fixture
-def database(postgres: Postgres, template: str) -> Iterator[Database]:
+def database(postgres: Postgres | GivenPostgres, template: str) -> Iterator[Database]:
     """A migrated database of the test's own."""
     name = f"test_{secrets.token_hex(8)}"
     execute(postgres.admin_url, f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER.name}")
@@ -117,12 +165,21 @@ def database(postgres: Postgres, template: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
+def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer | GivenRedis]:
     """A Redis of the test's own, empty and without a file."""
+    if (url := os.environ.get("TEST_REDIS_URL")) and not _names(request.function, "redis_server"):
+        given = GivenRedis(url)
+        given.empty()
+        yield given
+        return
     folder = Path(tempfile.mkdtemp(prefix="ratelimiter-redis-"))
     with RedisServer(folder, "password-of-tests", durable=False) as server:
         yield server
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _names(test: Any, fixture: str) -> bool:
+    return fixture in inspect.signature(test).parameters
 
 
 def execute(url: str, statement: str, *args: object) -> list[tuple[Any, ...]]:

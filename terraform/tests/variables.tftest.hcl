@@ -65,7 +65,7 @@ run "out_of_bounds" {
     network_cidr                 = "10.0.0.0/29"
     ocpus                        = 81
     boot_volume_gb               = 1001
-    ssh_public_keys              = ["-----BEGIN OPENSSH PRIVATE KEY-----"]
+    ssh_public_keys              = ["-----BEGIN OPENSSH PRIVATE KEY-----"] # pragma: allowlist secret
     data_volume_gb               = 1001
     volume_backup_retention_days = 91
     backup_retention_days        = 3651
@@ -153,7 +153,7 @@ run "what_is_meant" {
     repository_url   = "https://git.example.com:8443/group/sub/rate-limiter.git"
     repository_ref   = "release/1.0"
     image_prefix     = "registry.example.com:5000/team/"
-    image_tag        = "0123456789abcdef0123456789abcdef01234567"
+    image_tag        = "0123456789abcdef0123456789abcdef01234567" # pragma: allowlist secret
     ssh_public_keys = [
       "ssh-rsa AAAAB3NzaC1yc2E=",
       "sk-ssh-ed25519@openssh.com AAAAGnNr alice@example.com",
