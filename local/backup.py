@@ -1,8 +1,8 @@
 """`make backup`: everything that lasts, in one file, while the platform goes on.
 
 The dump is one view of the database: rows of the log and the drain's cursor agree in it, so that after a
-restore no record is doubled. It has no password and no usable key, but digests, addresses and usage: the
-folder and the file are their owner's alone.
+restore no record is doubled. It has no usable key and no session, but digests, the hashes of the operators'
+passwords, addresses and usage: the folder and the file are their owner's alone.
 """
 
 import os
@@ -54,7 +54,12 @@ def backup(stack: Stack, folder: Path, say: Callable[[str], None]) -> Path:
 
 def dump(stack: Stack, snapshot: Snapshot, file: IO[bytes]) -> None:
     """Write what a snapshot shows into a file. Raises `LocalError`."""
-    arguments = ("--format=custom", f"--snapshot={snapshot.name}", f"--dbname={stack.database}")
+    arguments = (
+        "--format=custom",
+        f"--snapshot={snapshot.name}",
+        f"--dbname={stack.database}",
+        "--exclude-table-data=django_session",
+    )
     with (
         tempfile.TemporaryFile() as complaint,
         stack.start("pg_dump", *arguments, stderr=complaint) as program,

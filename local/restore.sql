@@ -31,7 +31,24 @@ INSERT INTO public.audit_event (
     id, "timestamp", actor, action, target_type, target_id, detail, client_ip, request_id
 )
 SELECT * FROM present.audit_event AS p
-WHERE :unknown = 0 AND p.id > coalesce((SELECT max(id) FROM public.audit_event), 0);
+WHERE :unknown = 0 AND NOT EXISTS (SELECT FROM public.audit_event AS a WHERE a.id = p.id);
+
+-- What was archived since is whole in its file: a day of which rows are missing now is not written over it.
+INSERT INTO public.request_log_archive (day, rows, sha256, archived_at, kept_until)
+SELECT day, rows, sha256, archived_at, kept_until FROM present.request_log_archive
+WHERE :unknown = 0
+ON CONFLICT (day) DO UPDATE SET rows = excluded.rows, sha256 = excluded.sha256, archived_at = excluded.archived_at;
+
+-- Whoever was locked out since, or changed his password, does not get in again by the old one.
+UPDATE public.auth_user AS u
+SET password = p.password, is_active = u.is_active AND p.is_active, is_staff = u.is_staff AND p.is_staff,
+    is_superuser = u.is_superuser AND p.is_superuser
+FROM present.operator AS p
+WHERE :unknown = 0 AND p.username = u.username;
+
+UPDATE public.auth_user SET is_active = false
+WHERE :unknown = 0 AND EXISTS (SELECT FROM present.operator)
+  AND username NOT IN (SELECT username FROM present.operator);
 
 INSERT INTO public.tier (name, requests_per_hour, burst, description, created_at, updated_at)
 SELECT name, requests_per_hour, burst, description, created_at, updated_at FROM present.tier
@@ -50,7 +67,8 @@ INSERT INTO public.api_key (
 SELECT new_id, name, owner_email, hint, digest, (SELECT t.id FROM public.tier AS t WHERE t.name = p.tier),
        requests_per_hour, burst, is_active, expires_at, revoked_at, created_at, updated_at,
        coalesce((SELECT r.new_id FROM present.api_key AS r WHERE r.digest = p.replaces),
-                (SELECT k.id FROM public.api_key AS k WHERE k.digest = p.replaces))
+                (SELECT k.id FROM public.api_key AS k WHERE k.digest = p.replaces
+                 AND NOT EXISTS (SELECT FROM public.api_key AS other WHERE other.replaces_id = k.id)))
 FROM present.api_key AS p
 WHERE new_id IS NOT NULL;
 

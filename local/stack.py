@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 from typing import IO
 
 from local import environment, lock
@@ -206,7 +207,8 @@ class Embedded(Stack):
 
     def how_to_drop(self, database: str) -> str:
         """Return what the owner says."""
-        return f". {self._state}/env; psql \"$DATABASE_URL\" --command 'DROP DATABASE {database}'"
+        values, psql = quote(str(self._state / "env")), quote(str(self._programs / "psql"))
+        return f". {values}; {psql} \"$DATABASE_URL\" --command 'DROP DATABASE {database}'"
 
 
 class Compose(Stack):

@@ -1,5 +1,7 @@
 """`make restore`: what comes back, what is kept of what is there, what is refused."""
 
+from datetime import UTC, datetime, timedelta
+
 import psycopg2
 import pytest
 
@@ -190,3 +192,77 @@ def test_a_dump_of_an_older_version_is_migrated(server, platform, tmp_path):
     platform.restore(path)
     assert platform.keys() == {"one": 1}
     assert platform.sql("SELECT count(*) FROM request_log_archive") == [(0,)]
+
+
+def test_a_revocation_is_kept_though_something_else_cannot_be_read(platform, tmp_path):
+    platform.issue("leaked")
+    path = platform.backup(tmp_path)
+    platform.sql("UPDATE api_key SET revoked_at = now()")
+    platform.issue("new")
+    platform.sql("DROP TABLE audit_event CASCADE")
+    platform.restore(path)
+    assert set(platform.keys()) == {"leaked", "new"}
+    assert platform.keys("revoked_at")["leaked"] is not None
+    assert any("audit_event cannot be read" in line for line in platform.said)
+
+
+def test_an_operator_who_was_locked_out_since_stays_out_and_no_session_comes_back(platform, tmp_path):
+    platform.sql(
+        "INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name, last_name,"
+        " email, date_joined) VALUES ('one', 'old', true, true, true, '', '', '', now()),"
+        " ('gone', 'old', true, true, true, '', '', '', now())"
+    )
+    platform.sql("INSERT INTO django_session VALUES ('cookie', 'data', now() + interval '12h')")
+    path = platform.backup(tmp_path)
+    platform.sql(
+        "UPDATE auth_user SET is_active = false, is_superuser = false, password = 'new' WHERE username = 'one'"
+        "; DELETE FROM auth_user WHERE username = 'gone'; DELETE FROM django_session"
+    )
+    platform.restore(path)
+    operators = "SELECT username, password, is_active, is_superuser FROM auth_user ORDER BY username DESC"
+    assert platform.sql(operators) == [("one", "new", False, False), ("gone", "old", False, True)]
+    assert platform.sql("SELECT count(*) FROM django_session") == [(0,)]
+
+
+def test_an_audit_event_that_was_committed_late_is_kept(platform, tmp_path):
+    columns = "actor, action, target_type, target_id"
+    event = f"INSERT INTO audit_event ({columns}) VALUES (%s, 'updated', 'key', 1)"  # noqa: S608  # named here
+    slow = psycopg2.connect(platform.url(OWNER))
+    slow.cursor().execute(event, ["slow"])
+    platform.sql(event, "fast")
+    path = platform.backup(tmp_path)
+    slow.commit()
+    slow.close()
+    platform.restore(path)
+    actors = [actor for (actor,) in platform.sql("SELECT actor FROM audit_event ORDER BY id")]
+    assert actors[:2] == ["slow", "fast"]
+
+
+def test_a_newer_backup_can_follow_an_older_one_after_another_rotation(platform, tmp_path):
+    first = platform.issue("first")
+    old = platform.backup(tmp_path / "old")
+    platform.issue("second", replaces_id=first)
+    newer = platform.backup(tmp_path / "newer")
+    platform.sql("ALTER TABLE api_key DISABLE TRIGGER USER; DELETE FROM api_key")
+    platform.sql("ALTER TABLE api_key ENABLE TRIGGER USER")
+    platform.restore(old)
+    platform.issue("third", replaces_id=first)
+    platform.restore(newer)
+    assert set(platform.keys()) == {"first", "second", "third"}
+
+
+def test_a_day_that_was_archived_whole_is_not_written_over(platform, tmp_path):
+    day = (datetime.now(UTC) - timedelta(days=1)).date()
+    columns = "api_key_id, endpoint, status_code, cost, timestamp"
+    row = f"INSERT INTO request_log ({columns}) VALUES (1, '/x', 200, 1, %s)"  # noqa: S608  # named here
+    platform.sql(row, f"{day} 01:00Z")
+    path = platform.backup(tmp_path)
+    platform.sql(row, f"{day} 02:00Z")
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    manage(platform.url(OWNER), "archive_requests", "--directory", str(archive))
+    [file] = archive.iterdir()
+    whole = file.read_bytes()
+    platform.restore(path)
+    manage(platform.url(OWNER), "archive_requests", "--directory", str(archive))
+    assert file.read_bytes() == whole

@@ -14,6 +14,7 @@ DECLARE
     expired date;
     archive public.request_log_archive;
     present bigint;
+    droppable date[] := '{}';
     dropped integer := 0;
 BEGIN
     IF retention_days < 1 THEN
@@ -35,11 +36,15 @@ BEGIN
             CONTINUE WHEN archive.day IS NULL;
             SELECT count(*) INTO present FROM public.request_log
             WHERE "timestamp" >= expired::timestamptz AND "timestamp" < (expired + 1)::timestamptz;
-            IF present <> archive.rows THEN
+            IF present > archive.rows THEN
                 DELETE FROM public.request_log_archive WHERE day = expired;
                 CONTINUE;
             END IF;
         END IF;
+        droppable := droppable || expired;
+    END LOOP;
+    -- Only now: from the first DROP to the end nobody else gets at the log.
+    FOREACH expired IN ARRAY droppable LOOP
         EXECUTE format('DROP TABLE IF EXISTS public.%I', 'request_log_' || to_char(expired, 'YYYYMMDD'));
         DELETE FROM public.request_log_default
         WHERE "timestamp" >= expired::timestamptz AND "timestamp" < (expired + 1)::timestamptz;
