@@ -235,11 +235,13 @@ class Drain:
         """
         try:
             with connection, connection.cursor() as db:
-                db.execute(
-                    sql.MAINTAIN_PARTITIONS,
-                    (PARTITIONS_AHEAD_DAYS, self._retention.days, self._retention.archived_only),
-                )
-                added, dropped = one_row(db)
+                db.execute(sql.ADD_PARTITIONS, (PARTITIONS_AHEAD_DAYS,))
+                [added] = one_row(db)
+            # Apart, since it may take long to compare a day with its archive: the rows are counted.
+            with connection, connection.cursor() as db:
+                db.execute(sql.ALLOW_TIME)
+                db.execute(sql.DROP_PARTITIONS, (self._retention.days, self._retention.archived_only))
+                [dropped] = one_row(db)
         except (LockNotAvailable, QueryCanceled) as exc:
             metrics.DRAIN_FAILURES.labels("partitions").inc()
             log.warning("partitions_not_maintained", error=str(exc).strip())

@@ -14,9 +14,11 @@ MOVE_CURSOR: Final = """
     WHERE shard = %(shard)s AND epoch = %(old_epoch)s AND last_id = %(old_last_id)s
 """
 
-MAINTAIN_PARTITIONS: Final = """
-    SELECT request_log_add_partitions(%s), request_log_drop_partitions(%s, %s)
-"""
+ADD_PARTITIONS: Final = "SELECT request_log_add_partitions(%s)"
+
+ALLOW_TIME: Final = "SET LOCAL statement_timeout = '10min'"
+
+DROP_PARTITIONS: Final = "SELECT request_log_drop_partitions(%s, %s)"
 
 COPY_ROWS: Final = """
     COPY request_log (api_key_id, endpoint, status_code, cost, remaining, count, client_ip, "timestamp")
