@@ -39,7 +39,11 @@ def demo(options: Options, console: Console) -> int:
             stage.title(
                 "Rate limiter: API keys and exact limits",
                 "A tour of two minutes. Every answer comes from a platform that runs.\n"
-                "Ctrl-C ends it, and nothing is left behind.",
+                + (
+                    "Ctrl-C ends it, and nothing is left behind."
+                    if options.state is None
+                    else "Ctrl-C ends it."
+                ),
             )
             if options.state is None:
                 with Steps(console).step("PostgreSQL, Redis, two API workers and the admin"):

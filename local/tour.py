@@ -117,6 +117,8 @@ class Tour:
                     time.sleep(min(left, 0.1))
                 motion.show(bucket(self._check(key), BURST), f"{wait_seconds} s have passed")
             answer = self._spend(key, asked)
+            if answer.status_code != httpx.codes.OK:
+                raise LocalError("Retry-After was not enough.")
         self._stage.answer(answer, ("x-ratelimit-remaining",), None)
         self._stage.pause(_READ_SECONDS)
 
