@@ -215,7 +215,8 @@ def test_an_operator_who_was_locked_out_since_stays_out_and_no_session_comes_bac
     platform.sql("INSERT INTO django_session VALUES ('cookie', 'data', now() + interval '12h')")
     path = platform.backup(tmp_path)
     platform.sql(
-        "UPDATE auth_user SET is_active = false, is_superuser = false, password = 'new' WHERE username = 'one'"
+        "UPDATE auth_user SET is_active = false, is_superuser = false, password = 'new'"
+        " WHERE username = 'one'"
         "; DELETE FROM auth_user WHERE username = 'gone'; DELETE FROM django_session"
     )
     platform.restore(path)

@@ -42,7 +42,7 @@ class Containers:
 
     def container(self, service: str) -> str:
         """The id of a service's container, running or not."""
-        return self.compose("ps", "--quiet", service).strip()
+        return self.compose("ps", "--all", "--quiet", service).strip()
 
     def inspect(self, service: str) -> dict[str, Any]:
         """What Docker knows of a service's container."""
