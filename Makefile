@@ -56,9 +56,9 @@ service-test: .venv/.installed-dev ## Test the API on servers of yours: TEST_DAT
 	@exec $(BIN)/python -m pytest fastapi-service/tests/integration -n0
 
 .PHONY: stack-test
-stack-test: .venv/.installed-dev ## Test the containers, as docker-compose.yml starts them (needs Docker)
+stack-test: .venv/.installed-dev ## Test the containers, as docker-compose.yml starts them (needs Docker; SHORT=1: not all)
 	@docker info >/dev/null 2>&1 || { echo 'No Docker engine answers; see docker info' >&2; exit 1; }
-	@exec $(BIN)/python -m pytest tests/stack -m stack -n0
+	@exec $(BIN)/python -m pytest tests/stack -m 'stack$(if $(SHORT), and not slow)' -n0
 
 .PHONY: watch
 watch: .venv/.installed ## Watch a running platform with Prometheus and its alerts (needs prometheus)

@@ -5,6 +5,8 @@ import shlex
 import subprocess
 import sys
 
+import pytest
+
 from ratelimiter.keys import credentials
 from tests.servers import PROJECT
 from tests.waiting import wait_for
@@ -63,6 +65,7 @@ def test_what_was_destroyed_is_back_and_the_platform_goes_on(stack, tmp_path):
     assert stack.sql("SELECT datname FROM pg_database WHERE datname LIKE 'ratelimiter%'") == [["ratelimiter"]]
 
 
+@pytest.mark.slow
 def test_a_backup_of_the_version_before_is_migrated(stack, tmp_path):
     query = "SELECT name FROM django_migrations WHERE app = 'api_manager' ORDER BY id DESC LIMIT 1"
     [[last]] = stack.sql(query)
@@ -76,6 +79,7 @@ def test_a_backup_of_the_version_before_is_migrated(stack, tmp_path):
     run(stack, *shlex.split(drop))
 
 
+@pytest.mark.slow
 def test_a_day_is_archived_into_a_folder_of_the_machine(stack, tmp_path):
     stack.sql(
         "INSERT INTO request_log (api_key_id, endpoint, status_code, cost, timestamp)"
@@ -92,6 +96,7 @@ def test_a_day_is_archived_into_a_folder_of_the_machine(stack, tmp_path):
     assert stack.sql("SELECT count(*) FROM request_log WHERE endpoint = '/old'") == [["1"]]
 
 
+@pytest.mark.slow
 def test_the_stack_that_runs_is_found(stack, tmp_path):
     printed, said = python(
         stack, "local.backup", STACK="", LOCAL_DIR=str(tmp_path / "none"), BACKUP_DIR=str(tmp_path)

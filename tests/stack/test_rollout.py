@@ -16,6 +16,7 @@ from tests.stack.stack import docker
 from tests.stack.test_failures import load
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.slow
 KEYSCAN = ("ssh-keyscan", "-p")
 SSHD_CONFIG = """
 ListenAddress {address}:{port}
