@@ -35,8 +35,9 @@ fetch() {
     (($(grep -cE "^($NAMES)=[A-Za-z0-9_-]{16,}$" <<<"$secrets") == 2)) ||
         fail "$HANDOVER_BUCKET/secrets.env: expected $NAMES, of 16 letters or digits at least"
     grep -E "^($NAMES)=" <<<"$secrets" | set_env
-    # In place: the container has this very file.
-    printf '%s\n' "$authority" >"$SETTINGS_DIR/postgres-ca.pem"
+    # Only when it is another: start.sh restarts the API for a newer one. In place, since the container has this very file.
+    [[ $authority = "$(cat "$SETTINGS_DIR/postgres-ca.pem" 2>/dev/null)" ]] ||
+        printf '%s\n' "$authority" >"$SETTINGS_DIR/postgres-ca.pem"
     chmod 0644 "$SETTINGS_DIR/postgres-ca.pem"
     say "fetched from $HANDOVER_BUCKET"
 }

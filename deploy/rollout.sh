@@ -49,10 +49,10 @@ all_well() {
         ask "${DEPLOY_ADMIN_URL%/}/admin/login/" 200
 }
 
-# roll_back ROLE HOST COMMIT: 2 is the exit code of a machine that needs somebody.
+# roll_back ROLE HOST COMMIT: the machine remembers what it ran, its tag, too. 2 is the exit code of one that needs somebody.
 roll_back() {
     say "taking the $1 back to ${3:0:12}" >&2
-    on "$2" "$3" || STATUS=2 fail "the $1 did not go back to ${3:0:12}: it needs you"
+    on "$2" --back || STATUS=2 fail "the $1 did not go back to ${3:0:12}: it needs you"
 }
 
 main() {

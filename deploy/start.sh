@@ -5,10 +5,10 @@ set -euo pipefail
 # shellcheck source=deploy/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# What containers read of the checkout itself; Compose does not see when it changes.
+# Files that containers read; Compose does not see when they change.
 declare -A CONFIGURATION=(
     [postgres]=deploy/postgres [redis]=redis-config [nginx]=nginx
-    [prometheus]='prometheus prometheus.yml' [grafana]='grafana DEPLOYMENT.md'
+    [prometheus]='prometheus prometheus.yml' [grafana]='grafana DEPLOYMENT.md' [fastapi]=$SETTINGS_DIR/postgres-ca.pem
 )
 
 # changed_since SERVICE TIME: the first of those files that is newer.

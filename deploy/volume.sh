@@ -10,7 +10,8 @@ main() {
     # Terraform attaches it while the machine starts.
     retry 600 test -b "$device" || fail "DATA_DEVICE: $device is no block device, 10 minutes after it should be"
     # Exit code 2 is "nothing found"; any other failure must not look like an empty volume.
-    kind=$(blkid --probe --match-tag TYPE --output value "$device") || (($? == 2)) ||
+    # A disk with partitions has a PTTYPE, and no TYPE.
+    kind=$(blkid --probe --match-tag TYPE --match-tag PTTYPE --output value "$device") || (($? == 2)) ||
         fail "$device cannot be examined; nothing was changed"
     case $kind in
         '')

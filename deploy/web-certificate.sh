@@ -1,17 +1,24 @@
 #!/usr/bin/env bash
 # The certificate of nginx, by Let's Encrypt.
-#   web-certificate.sh issue     gets the first one, if there is a domain and none yet; certbot renews it by itself
+#   web-certificate.sh issue     gets one, if there is a domain and none of it yet; certbot renews it by itself
 #   web-certificate.sh install   certbot's deploy hook: hands fullchain.pem and privkey.pem of RENEWED_LINEAGE to nginx
 set -euo pipefail
 # shellcheck source=deploy/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-HOOK=/etc/letsencrypt/renewal-hooks/deploy/rate-limiter
+CERTBOT_DIR=${CERTBOT_DIR:-/etc/letsencrypt}
+HOOK=$CERTBOT_DIR/renewal-hooks/deploy/rate-limiter
+
+# Whether nginx has one, and of this domain: the domain may have changed since.
+has_certificate() {
+    openssl x509 -in "$(env_value TLS_DIR)/fullchain.pem" -noout -checkhost "$DOMAIN" 2>/dev/null | grep -q 'does match'
+}
 
 issue() {
     # Without a domain there is nothing to certify, and nginx speaks plain HTTP.
-    [[ $DOMAIN && ! -e $(env_value TLS_DIR)/fullchain.pem ]] || return 0
-    local lineage=/etc/letsencrypt/live/$DOMAIN
+    [[ $DOMAIN ]] || return 0
+    ! has_certificate || return 0
+    local lineage=$CERTBOT_DIR/live/$DOMAIN
     if [[ ! -e $lineage/fullchain.pem ]]; then
         : "${ACME_EMAIL:?expected in host.env: where Let\'s Encrypt writes to}"
         # It fails until the domain leads here. Let's Encrypt bears five failures an hour; the timer tries three times.
@@ -20,7 +27,7 @@ issue() {
             fail "no certificate for $DOMAIN yet; does the name lead to this machine, with port 80 open?"
     fi
     # certbot runs the hook after the first time, too; here it is for a certificate that was there before.
-    [[ -e $(env_value TLS_DIR)/fullchain.pem ]] || RENEWED_LINEAGE=$lineage install_certificate
+    has_certificate || RENEWED_LINEAGE=$lineage install_certificate
 }
 
 install_certificate() {

@@ -60,6 +60,8 @@ output "destroy" {
     terraform apply -var allow_emptying_buckets=true
     ssh ubuntu@${local.public_ip.admin} sudo /opt/rate-limiter/deploy/empty-buckets.sh --yes
     terraform destroy
-    # Oracle keeps the last daily backups of the data volume, and deletes them within ${var.volume_backup_retention_days} day(s) by itself.
+    # Oracle keeps the last daily backups of the data volume, and deletes them within ${var.volume_backup_retention_days} day(s) by itself. At once:
+    oci bv backup list --compartment-id ${local.compartment_id} --volume-id ${oci_core_volume.data.id} --query 'data[].id'
+    oci bv backup delete --volume-backup-id OCID
   EOT
 }

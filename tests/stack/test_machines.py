@@ -1,6 +1,5 @@
 """Two machines: the API's reaches the admin's PostgreSQL over TLS, and each shows outside what is its own."""
 
-import gzip
 import os
 import shutil
 import ssl
@@ -11,6 +10,8 @@ import pytest
 
 from local.ports import LOOPBACK
 from tests.site import Site
+from tests.stack.machines import run
+from tests.stack.stack import docker
 from tests.stack.test_tls import self_signed
 from tests.waiting import wait_for
 
@@ -123,6 +124,39 @@ def test_a_second_boot_changes_nothing(api, admin):
     assert {service: api.container(service) for service in ids} == ids
 
 
+def test_a_new_ca_restarts_the_api_and_the_same_one_does_not(api):
+    authority = api.settings / "postgres-ca.pem"
+    present, container = authority.read_text(), api.container("fastapi")
+    authority.write_text("of the machine before")
+    api.script("handover", "fetch")
+    assert authority.read_text() == present
+    assert f"{authority} is newer than fastapi" in api.script("start")
+    api.execute("fastapi", "python", "-c", CONNECT)
+    api.script("handover", "fetch")
+    assert "newer" not in api.script("start")
+    assert api.container("fastapi") == container
+
+
+def test_back_is_what_the_last_update_replaced_by_its_own_tag(place, api):
+    version = run(["git", "rev-parse", "HEAD"], cwd=api.checkout).strip()
+    image, first = (f"{place.name}/rate-limiter-api:{tag}" for tag in (version, "first"))
+    docker("tag", image, first)
+    replaced = api.state / "before"
+    replaced.unlink(missing_ok=True)
+    assert "no update has replaced anything yet" in api.try_script("update", "--back").stdout
+    (api.state / "running").write_text(f"{version} first\n")
+    api.set_env(IMAGE_TAG="first")
+    api.script("start")
+    api.script("update", version)
+    assert replaced.read_text() == f"{version} first\n"
+    for _ in range(2):
+        api.script("update", "--back")
+        assert (api.state / "running").read_text() == f"{version} first\n"
+        assert api.inspect("fastapi")["Config"]["Image"] == first
+    api.script("update", version)
+    assert api.inspect("fastapi")["Config"]["Image"] == image
+
+
 def certificate(admin):
     """What PostgreSQL shows to one who asks for TLS."""
     asked = subprocess.run(
@@ -148,20 +182,23 @@ def test_a_new_certificate_is_shown_at_once_and_trusted_by_the_api(api, admin):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give nginx's user a file")
 def test_certbots_hook_takes_nginx_to_https_and_then_from_one_certificate_to_the_next(api, tmp_path):
-    name = "api.example.com"
     host, text = api.settings / "host.env", (api.settings / "host.env").read_text()
-    host.write_text(text.replace("API_DOMAIN=\n", f"API_DOMAIN={name}\n"))
     port = int(api.env()["HTTPS_PORT"])
+    certbot = tmp_path / "letsencrypt"
 
-    def install():
-        lineage = tmp_path / name
-        lineage.mkdir(exist_ok=True)
+    def call(domain):
+        host.write_text(text.replace("API_DOMAIN=\n", f"API_DOMAIN={domain}\n"))
+
+    def install(*, by="install", name="api.example.com"):
+        lineage = certbot / "live" / name
+        lineage.mkdir(parents=True, exist_ok=True)
         self_signed(name, lineage / "privkey.pem", lineage / "fullchain.pem")
-        said = api.script("web-certificate", "install", RENEWED_LINEAGE=str(lineage))
+        said = api.script("web-certificate", by, RENEWED_LINEAGE=str(lineage), CERTBOT_DIR=str(certbot))
         assert f"nginx has the certificate of {name}" in said
         expected = ssl.PEM_cert_to_DER_cert((lineage / "fullchain.pem").read_text())
         wait_for(lambda: ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((LOOPBACK, port))) == expected)
 
+    call("api.example.com")
     try:
         install()
         assert httpx.get(api.url, trust_env=False).status_code == 308
@@ -173,17 +210,15 @@ def test_certbots_hook_takes_nginx_to_https_and_then_from_one_certificate_to_the
         # A certificate of another name is none of ours.
         (tmp_path / "other").mkdir()
         assert api.script("web-certificate", "install", RENEWED_LINEAGE=str(tmp_path / "other")) == ""
+        # Another domain takes another one, once.
+        call("new.example.com")
+        install(by="issue", name="new.example.com")
+        assert api.script("web-certificate", "issue", CERTBOT_DIR=str(certbot)) == ""
     finally:
         host.write_text(text)
         shutil.rmtree(api.settings / "nginx-tls")
         api.compose("rm", "--stop", "--force", "nginx")
         api.script("start")
-
-
-def test_postgresql_does_not_start_without_its_volume(admin, tmp_path):
-    with pytest.raises(AssertionError, match="POSTGRES_VOLUME: expected a folder"):
-        admin.compose("run", "--rm", "--no-deps", "-T", "postgres", POSTGRES_VOLUME=str(tmp_path))
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_wrong_with_the_settings_is_named(admin):
@@ -211,41 +246,3 @@ def test_the_api_waits_for_what_the_admin_hands_over(api):
         shutil.move(api.storage / "away", api.storage / "handover")
     assert done.returncode == 1
     assert "nothing in handover after 0 s" in done.stdout
-
-
-def test_a_backup_brings_the_dump_and_the_days_that_are_over_into_the_bucket(admin):
-    admin.sql(
-        "INSERT INTO request_log (api_key_id, endpoint, status_code, cost, remaining, count, timestamp)"
-        " VALUES (1, '/yesterday', 200, 1, 1, 1, now() - interval '1 day')"
-    )
-    admin.script("backup")
-    bucket = admin.storage / "backups"
-    [dump] = (bucket / "dumps").iterdir()
-    assert dump.read_bytes().startswith(b"PGDMP")
-    [day] = (bucket / "archive").glob("*/request_log-*.csv.gz")
-    assert b"/yesterday" in gzip.decompress(day.read_bytes())
-    marker = admin.state / "last-backup"
-    finished = marker.stat().st_mtime_ns
-    # A bucket that takes nothing: a file is in its place.
-    bucket.rename(bucket.with_name("away"))
-    bucket.touch()
-    try:
-        assert admin.try_script("backup", SEND_SECONDS="0").returncode != 0
-    finally:
-        bucket.unlink()
-        bucket.with_name("away").rename(bucket)
-    assert marker.stat().st_mtime_ns == finished
-
-
-def test_emptied_buckets_are_empty(admin, tmp_path):
-    for bucket in ("backups", "handover"):
-        (tmp_path / bucket / "dumps").mkdir(parents=True)
-        (tmp_path / bucket / "dumps" / "some.dump").write_text("dump")
-    settings = tmp_path / "etc"
-    settings.mkdir()
-    text = (admin.settings / "host.env").read_text().replace(str(admin.storage), str(tmp_path))
-    (settings / "host.env").write_text(text)
-    refused = admin.try_script("empty-buckets", SETTINGS_DIR=str(settings))
-    assert (refused.returncode, "say empty-buckets.sh --yes" in refused.stdout) == (1, True)
-    assert "backups is empty" in admin.script("empty-buckets", "--yes", SETTINGS_DIR=str(settings))
-    assert [path for path in (tmp_path / "backups").rglob("*") if path.is_file()] == []
