@@ -37,7 +37,12 @@ _PRESENT = {
     "sequence": """
         SELECT sequencename::text AS name, last_value FROM pg_sequences WHERE schemaname = 'public'
     """,
-    "tier": "SELECT name, requests_per_hour, burst, description, created_at, updated_at FROM tier",
+    # The present database may be of the version before, in which tiers have no fallback.
+    "tier": """
+        SELECT name, requests_per_hour, burst, coalesce(to_jsonb(tier) ->> 'fallback', 'local') AS fallback,
+               description, created_at, updated_at
+        FROM tier
+    """,
     "api_key": """
         SELECT k.id, k.name, k.owner_email, k.hint, k.digest, tier.name AS tier, k.requests_per_hour, k.burst,
                k.is_active, k.expires_at, k.revoked_at, k.created_at, k.updated_at, old.digest AS replaces

@@ -50,8 +50,8 @@ UPDATE public.auth_user SET is_active = false
 WHERE :unknown = 0 AND EXISTS (SELECT FROM present.operator)
   AND username NOT IN (SELECT username FROM present.operator);
 
-INSERT INTO public.tier (name, requests_per_hour, burst, description, created_at, updated_at)
-SELECT name, requests_per_hour, burst, description, created_at, updated_at FROM present.tier
+INSERT INTO public.tier (name, requests_per_hour, burst, fallback, description, created_at, updated_at)
+SELECT name, requests_per_hour, burst, fallback, description, created_at, updated_at FROM present.tier
 WHERE name NOT IN (SELECT name FROM public.tier);
 
 -- Keys that were issued since keep their number, unless a key of the file has it.

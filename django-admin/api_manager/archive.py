@@ -32,6 +32,7 @@ COLUMNS: Final = (
     "count",
     "client_ip",
     "timestamp",
+    "decision_id",
 )
 _NAME_FORMAT: Final = "request_log-%Y-%m-%d.csv.gz"
 _COMPRESSION: Final = 6

@@ -48,6 +48,13 @@ def _rate_checks(table: str) -> list[models.BaseConstraint]:
 class Tier(models.Model):
     """A plan: the rate and burst of every key that has none of its own."""
 
+    class Fallback(models.TextChoices):
+        """How the API decides while Redis is away."""
+
+        LOCAL = "local", "local: each worker by itself, within the limits"
+        CLOSED = "closed", "closed: nobody, 503"
+        OPEN = "open", "open: everybody"
+
     name = models.CharField(
         max_length=50,
         help_text="Lower-case letters, digits, - and _; shown to clients.",
@@ -57,6 +64,14 @@ class Tier(models.Model):
         null=True,
         blank=True,
         help_text="The bucket's capacity; empty: as many as requests per hour.",
+    )
+    fallback = models.CharField(
+        "without Redis",
+        max_length=10,
+        choices=Fallback,
+        default=Fallback.LOCAL,
+        db_default=Fallback.LOCAL,
+        help_text="Who is admitted while Redis is away; each such decision is marked and counted.",
     )
     description = models.TextField(blank=True, db_default="")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -71,6 +86,11 @@ class Tier(models.Model):
                 name="tier_name_check",
                 condition=Q(name__regex=r"^[a-z0-9][a-z0-9_-]*$"),
                 violation_error_message="Name: lower-case letters, digits, - and _ only.",
+            ),
+            models.CheckConstraint(
+                name="tier_fallback_check",
+                condition=Q(fallback__in=["local", "closed", "open"]),
+                violation_error_message="Without Redis: local, closed or open.",
             ),
             *_rate_checks("tier"),
         )
@@ -193,6 +213,9 @@ class RequestLog(models.Model):
     count = models.IntegerField(db_default=1)
     client_ip = models.GenericIPAddressField(null=True)
     timestamp = models.DateTimeField()
+    decision_id = models.BigIntegerField(
+        null=True, help_text="Keeps a decision that was recorded twice single."
+    )
 
     class Meta:
         db_table = "request_log"

@@ -8,7 +8,7 @@ from . import audit
 from .audit import Actor
 from .models import AuditEvent, Tier
 
-FIELDS: Final = ("name", "requests_per_hour", "burst", "description")
+FIELDS: Final = ("name", "requests_per_hour", "burst", "fallback", "description")
 
 Action = AuditEvent.Action
 

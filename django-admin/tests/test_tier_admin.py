@@ -10,7 +10,8 @@ LIST = "/admin/api_manager/tier/"
 
 
 def form(**fields) -> dict[str, str]:
-    return {"name": "gold", "requests_per_hour": "500", "burst": "", "description": ""} | fields
+    shown = {"name": "gold", "requests_per_hour": "500", "burst": "", "fallback": "local", "description": ""}
+    return shown | fields
 
 
 def test_a_tier_is_added_changed_and_deleted_in_both_histories(site: Client):

@@ -58,6 +58,7 @@ class Tier(Base):
     __table_args__ = (
         UniqueConstraint("name", name="tier_name_key"),
         CheckConstraint("name ~ '^[a-z0-9][a-z0-9_-]*$'", name="tier_name_check"),
+        CheckConstraint("fallback IN ('local', 'closed', 'open')", name="tier_fallback_check"),
         *_rate_checks("tier"),
     )
 
@@ -65,6 +66,7 @@ class Tier(Base):
     name: Mapped[str] = mapped_column(String(50))
     requests_per_hour: Mapped[int]
     burst: Mapped[int | None]
+    fallback: Mapped[str] = mapped_column(String(10), server_default="local")
     description: Mapped[str] = mapped_column(Text, server_default="")
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     updated_at: Mapped[datetime] = mapped_column(server_default=_NOW)
@@ -135,6 +137,7 @@ class RequestLog(Base):
     count: Mapped[int] = mapped_column(Integer, server_default=text("1"))
     client_ip: Mapped[str | None] = mapped_column(INET)
     timestamp: Mapped[datetime]
+    decision_id: Mapped[int | None]
 
 
 class RequestLogArchive(Base):
