@@ -20,8 +20,9 @@ beside the workers, copies the stream into PostgreSQL and moves its cursor in on
 **An operator's edit** (``keys.news``). A trigger announces every change, by Django, this API or psql;
 each worker drops what it cached.
 
-**When something is away.** Redis: no decision, 503 with Retry-After, within the decision timeout.
-PostgreSQL: keys in use keep working, others get 503, the log waits in its stream.
+**When something is away.** Redis: within the decision timeout the worker decides as the key's tier chose
+(``limiter.fallback``), says so, and records it later. PostgreSQL: keys in use keep working, also in a worker
+that starts meanwhile (``keys.copies``), others get 503, the log waits in its stream.
 """
 
 __version__ = "0.1.0"

@@ -19,10 +19,12 @@ from .api import decisions, docs, health, keys, openapi, problems, usage
 from .api.edge import Edge
 from .database import make_engine
 from .health import Probes
+from .keys.copies import KeyCopies
 from .keys.directory import LOOKUP_THREADS, REVALIDATION_THREADS, KeyDirectory
 from .keys.management import KeyManager
 from .keys.news import KeyNews
 from .keys.store import KeyStore
+from .limiter.fallback import Fallback
 from .limiter.token_bucket import TokenBucket
 from .request_log.bound import keep_bounded
 from .request_log.coalescer import Coalescer
@@ -81,7 +83,9 @@ def create_app(settings: Settings | None = None) -> Application:
     bucket = TokenBucket(
         client, shards=settings.redis_shards, timeout_seconds=settings.decision_timeout_seconds
     )
-    directory = KeyDirectory(KeyStore(lookup_engine), KeyNews(database_url), on_news=bucket.denials.clear)
+    directory = KeyDirectory(
+        KeyStore(lookup_engine), KeyNews(database_url), KeyCopies(client), on_news=bucket.denials.clear
+    )
     coalescer = Coalescer(bucket.append)
     manager = KeyManager(engine, environment=settings.key_environment)
     probing = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe")
@@ -131,4 +135,5 @@ def create_app(settings: Settings | None = None) -> Application:
     openapi.install(management)
     docs.install(management)
     Instrumentator(excluded_handlers=["/metrics"]).instrument(management)
-    return Application(decisions.DecisionApi(directory, bucket, coalescer), management)
+    fallback = Fallback(settings.web_concurrency)
+    return Application(decisions.DecisionApi(directory, bucket, fallback, coalescer), management)

@@ -46,6 +46,11 @@ ERRORS: Final = Counter(
 CACHED_DENIALS: Final = Counter(
     "rate_limit_cached_denials_total", "Denials answered from the worker's memory, without asking Redis."
 )
+FALLBACK_DECISIONS: Final = Counter(
+    "rate_limit_fallback_decisions_total",
+    "Decisions made without Redis, by the mode that the key's tier chose (local or open) and outcome.",
+    ["mode", "outcome"],
+)
 DURATION: Final = Durations(
     "request_duration_seconds",
     "Time from a request's arrival to its answer, by route template.",
@@ -69,6 +74,9 @@ LOG_DROPPED: Final = Counter(
     "request_log_dropped_total",
     "Records that never became a row: dropped at the stream's bound, lost by Redis, or not taken by it.",
 )
+LOG_DOUBLES: Final = Counter(
+    "request_log_doubles_total", "Records left out since their decision was recorded already."
+)
 LOG_MALFORMED: Final = Counter(
     "request_log_malformed_total", "Records or entries of the stream that could not be read."
 )
@@ -81,6 +89,9 @@ DRAIN_FAILURES: Final = Counter(
 # A series that began with its first failure would hide it from rate(): these begin at 0.
 for _problem in ("limiter-unavailable", "keys-unavailable", "internal-error"):
     ERRORS.labels(_problem)
+for _mode in ("local", "open"):
+    for _outcome in ("allowed", "limited"):
+        FALLBACK_DECISIONS.labels(_mode, _outcome)
 for _dependency in ("postgres", "redis", "cursor", "partitions", "process"):
     DRAIN_FAILURES.labels(_dependency)
 

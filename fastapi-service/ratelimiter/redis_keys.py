@@ -9,6 +9,19 @@ from zlib import crc32
 PROBE: Final = "rl:probe"
 """Written to see whether Redis takes writes; gone a second later."""
 
+KEYS_KNOWN_UNTIL: Final = "rl:keys:known-until"
+"""Up to when all edits of keys have been heard of, by PostgreSQL's time."""
+
+
+def key_copy(digest: bytes) -> str:
+    """The copy of a key's record."""
+    return f"rl:key:{digest.hex()}"
+
+
+def key_digest(key_id: int) -> str:
+    """The digest of a key whose record has a copy."""
+    return f"rl:key-digest:{key_id}"
+
 
 def shard_of(subject: int, shards: int) -> int:
     """The shard a bucket's subject lives on."""

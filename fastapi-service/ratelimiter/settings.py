@@ -100,7 +100,7 @@ class Settings(DrainSettings):
         "live", description="The word in the middle of the keys issued here."
     )
     decision_timeout_seconds: Annotated[float, Field(gt=0, le=10)] = Field(
-        0.25, description="How long a decision may wait for Redis, counted from the request's arrival."
+        0.05, description="How long a decision may wait for Redis, counted from the request's arrival."
     )
     request_log_drain: bool = Field(
         default=True, description="Whether this service copies the log; off where a drain runs by itself."

@@ -36,8 +36,11 @@ _DENIAL: Final = (
 )
 
 
-def decision_answer(tier: str, decision: Decision, identifier: str) -> Answer:
-    """What a look or an admitted request is answered; ``identifier`` is the request's id."""
+def decision_answer(tier: str, decision: Decision, identifier: str, mode: str | None = None) -> Answer:
+    """What a look or an admitted request is answered.
+
+    ``identifier`` is the request's id; ``mode`` says how it was decided, if not by Redis.
+    """
     allowed = b"true" if decision.allowed else b"false"
     body = _DECISION % (
         allowed,
@@ -46,10 +49,10 @@ def decision_answer(tier: str, decision: Decision, identifier: str) -> Answer:
         decision.remaining,
         decision.reset_after_seconds,
     )
-    return 200, _headers(b"application/json", body, decision, identifier), body
+    return 200, _headers(b"application/json", body, decision, identifier, mode), body
 
 
-def denial_answer(tier: str, decision: Decision, identifier: str) -> Answer:
+def denial_answer(tier: str, decision: Decision, identifier: str, mode: str | None = None) -> Answer:
     """What a denied request is answered: a problem document with the decision's fields."""
     body = _DENIAL % (
         decision.cost,
@@ -60,16 +63,17 @@ def denial_answer(tier: str, decision: Decision, identifier: str) -> Answer:
         decision.remaining,
         decision.reset_after_seconds,
     )
-    return 429, _headers(PROBLEM_JSON, body, decision, identifier), body
+    return 429, _headers(PROBLEM_JSON, body, decision, identifier, mode), body
 
 
-def _headers(media_type: bytes, body: bytes, decision: Decision, identifier: str) -> bytes:
-    return b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b" % (
+def _headers(media_type: bytes, body: bytes, decision: Decision, identifier: str, mode: str | None) -> bytes:
+    lines = b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b" % (
         media_type,
         len(body),
         identifier.encode(),
         rate_limit_headers(decision),
     )
+    return lines if mode is None else lines + b"x-ratelimit-mode: %b\r\n" % mode.encode()
 
 
 @lru_cache(maxsize=256)

@@ -21,6 +21,8 @@ from ratelimiter.errors import (
 )
 from ratelimiter.keys.directory import KeyDirectory
 from ratelimiter.keys.record import KeyRecord
+from ratelimiter.limiter.decision import Decision
+from ratelimiter.limiter.fallback import Fallback, Mode
 from ratelimiter.limiter.policy import Policy
 from ratelimiter.limiter.token_bucket import TokenBucket
 from ratelimiter.protocol import send_whole
@@ -45,9 +47,12 @@ _DEFAULT_REQUEST: Final = DecisionRequest()
 class DecisionApi:
     """An ASGI app for ``PATHS``; the rest is FastAPI's."""
 
-    def __init__(self, directory: KeyDirectory, bucket: TokenBucket, coalescer: Coalescer) -> None:
+    def __init__(
+        self, directory: KeyDirectory, bucket: TokenBucket, fallback: Fallback, coalescer: Coalescer
+    ) -> None:
         self._directory = directory
         self._bucket = bucket
+        self._fallback = fallback
         self._coalescer = coalescer
         self._tally = metrics.Tally()
 
@@ -95,7 +100,18 @@ class DecisionApi:
             self._tally.cached_denial(key.tier)
             return denial_answer(key.tier, decision, identifier)
         entry = record.encode(key.id, cost, address, endpoint)
-        decision = await self._bucket.take(key.subject, policy, cost, entry)
+        try:
+            decision = await self._bucket.take(key.subject, policy, cost, entry)
+        except LimiterUnavailable:
+            mode = Mode(key.fallback)
+            if mode is Mode.CLOSED:
+                raise
+            decision = self._fallback.take(mode, key.subject, policy, cost)
+            if decision.allowed:
+                self._bucket.append(key.subject, entry, b"200 %d" % decision.remaining)
+            else:
+                self._coalescer.add(key.subject, key.id, endpoint, cost, decision.remaining, address)
+            return self._fallback_answer(key.tier, decision, identifier, mode)
         if decision.allowed:
             self._tally.decision(key.tier, "allowed")
             return decision_answer(key.tier, decision, identifier)
@@ -105,14 +121,29 @@ class DecisionApi:
     async def _check(self, headers: edge.Headers, identifier: str) -> Answer:
         key = await self._key(headers)
         require_usable(key)
-        decision = await self._bucket.peek(key.subject, Policy.of(key.requests_per_hour, key.burst))
+        policy = Policy.of(key.requests_per_hour, key.burst)
+        try:
+            decision = await self._bucket.peek(key.subject, policy)
+        except LimiterUnavailable:
+            mode = Mode(key.fallback)
+            if mode is Mode.CLOSED:
+                raise
+            return decision_answer(key.tier, self._fallback.peek(mode, key.subject, policy), identifier, mode)
         return decision_answer(key.tier, decision, identifier)
 
+    def _fallback_answer(self, tier: str, decision: Decision, identifier: str, mode: Mode) -> Answer:
+        outcome = "allowed" if decision.allowed else "limited"
+        metrics.FALLBACK_DECISIONS.labels(mode, outcome).inc()
+        self._tally.decision(tier, outcome)
+        answer = decision_answer if decision.allowed else denial_answer
+        return answer(tier, decision, identifier, mode)
+
     async def _record_refusal(self, key: KeyRecord, address: str | None) -> None:
+        entry = record.encode(key.id, 1, address, REQUEST_PATH)
         try:
-            await self._bucket.refuse(key.subject, record.encode(key.id, 1, address, REQUEST_PATH))
-        except LimiterUnavailable:
-            metrics.LOG_DROPPED.inc()  # refusing needs no Redis; only the record of it does
+            await self._bucket.refuse(key.subject, entry)
+        except LimiterUnavailable:  # refusing needs no Redis; the record of it follows when it is back
+            self._bucket.append(key.subject, entry, b"403")
         self._tally.decision(key.tier, "refused")
 
     def _key(self, headers: edge.Headers) -> Awaitable[KeyRecord]:

@@ -38,14 +38,17 @@ def make_router(probes: Probes) -> APIRouter:
 
     @router.get("/health", responses={503: {"model": HealthAnswer}}, response_model_exclude_none=True)
     async def health(response: Response) -> HealthAnswer:
-        """How the service is; 503 only when it can no longer decide, that is without Redis."""
+        """How the service is; 503 only when neither Redis nor PostgreSQL answers.
+
+        Without one of them it is degraded: decisions go on, as each tier chose where it is Redis.
+        """
         redis, postgres, backlog = await asyncio.gather(probes.redis(), probes.postgres(), probes.backlog())
         checks = {
             "redis": _check(redis),
             "postgres": _check(postgres),
             "request_log": _check_log(backlog),
         }
-        if not redis.answered:
+        if not (redis.answered or postgres.answered):
             response.status_code = 503
             return HealthAnswer(status="down", checks=checks)
         well = all(check.status == "ok" for check in checks.values())

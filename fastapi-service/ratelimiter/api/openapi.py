@@ -23,7 +23,7 @@ _PROBLEMS: Final = {
     422: "A field is wrong; `errors` names it.",
     429: "The bucket does not hold the cost; nothing was spent.",
     500: "Something failed that should not have; the request id finds it in the log.",
-    503: "Redis or PostgreSQL is away; try again after `Retry-After` seconds.",
+    503: "PostgreSQL is away, or Redis is and the tier is closed; try again after `Retry-After` seconds.",
 }
 
 _INTEGER: Final = {"type": "integer", "minimum": 0}
@@ -31,6 +31,10 @@ _RATE_LIMIT_HEADERS: Final[dict[str, Json]] = {
     "X-RateLimit-Limit": {"description": "The burst: tokens a full bucket holds.", "schema": _INTEGER},
     "X-RateLimit-Remaining": {"description": "Whole tokens left.", "schema": _INTEGER},
     "X-RateLimit-Reset": {"description": "Unix time at which the bucket is full again.", "schema": _INTEGER},
+    "X-RateLimit-Mode": {
+        "description": "Only while Redis is away: `local`, decided by this worker alone, or `open`.",
+        "schema": {"type": "string", "enum": ["local", "open"]},
+    },
     "RateLimit-Policy": {
         "description": "`q`: the burst; `w`: seconds in which an empty bucket refills (IETF draft).",
         "schema": {"type": "string"},

@@ -16,5 +16,6 @@ arrive while a read is under way make it read again, so that nothing stale is ev
 **Load.** Lookups of unknown keys are bounded, and have threads and connections of their own, so that a
 flood of them cannot hold up what keeps the known ones fresh.
 
-**Failure.** Without PostgreSQL, cached keys keep working; others raise ``KeysUnavailable``.
+**Failure.** Without PostgreSQL, cached keys keep working, and so do those that any worker used within the
+last day (``copies``, in Redis); others raise ``KeysUnavailable``.
 """

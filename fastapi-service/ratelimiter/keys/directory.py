@@ -3,16 +3,19 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from time import monotonic
 from typing import Final, TypeVar
 
 import structlog
+from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from ratelimiter import metrics
 from ratelimiter.errors import KeysUnavailable
 
 from . import credentials
+from .copies import REFRESH_SECONDS, KeyCopies
 from .news import KeyNews
 from .record import KeyRecord
 from .store import KeyStore
@@ -32,6 +35,10 @@ REVALIDATION_THREADS: Final = 2
 REVALIDATION_TIMEOUT_SECONDS: Final = 5.0
 REVALIDATION_CHUNK: Final = 2000
 """Keys read again in one query: bounds how long the event loop is held."""
+CATCH_UP_SECONDS: Final = 60.0
+"""How often it is said up to when all edits have been heard of."""
+LONGEST_EDIT: Final = timedelta(seconds=60)
+"""An edit is heard of when its transaction ends, which may be so much later."""
 MAX_READS: Final = 3
 """A lookup is read again when news came meanwhile, so many times; then it is answered, not cached."""
 
@@ -47,9 +54,16 @@ class KeyDirectory:
     ``on_news`` is called there whenever a key or tier was edited, or may have been.
     """
 
-    def __init__(self, store: KeyStore, news: KeyNews, on_news: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        store: KeyStore,
+        news: KeyNews,
+        copies: KeyCopies,
+        on_news: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
         self._news = news
+        self._copies = copies
         self._on_news = on_news
         # Apart, so that lookups of keys that nobody was given cannot hold up what keeps the others fresh.
         self._lookup_threads = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="key-lookup")
@@ -62,6 +76,8 @@ class KeyDirectory:
         """Counts the news: what was read before the last of them is not cached."""
         self._is_owed = False
         """Whether a revalidation is owed: set by news, cleared when one begins, set again if it fails."""
+        self._next_catch_up = 0.0
+        self._next_refresh = monotonic() + REFRESH_SECONDS
         self._watch_task: asyncio.Task[None] | None = None
         self._revalidation: asyncio.Task[None] | None = None
 
@@ -80,6 +96,7 @@ class KeyDirectory:
             if task is not None:
                 task.cancel()
         await asyncio.to_thread(self._news.stop)
+        await self._copies.stop()
         for threads in (self._lookup_threads, self._revalidation_threads):
             threads.shutdown(wait=False, cancel_futures=True)
 
@@ -105,6 +122,10 @@ class KeyDirectory:
             return record
         if digest in self._unknown:
             return None
+        if self._is_postgres_away():
+            copy = await self._copies.get(digest)
+            if copy is not None:
+                return self._use_copy(copy)
         lookup = self._lookups.get(digest)
         if lookup is None:
             if len(self._lookups) >= MAX_LOOKUPS:
@@ -116,7 +137,21 @@ class KeyDirectory:
             async with asyncio.timeout(LOOKUP_TIMEOUT_SECONDS):
                 return await asyncio.shield(lookup)
         except (SQLAlchemyError, TimeoutError) as exc:
+            copy = await self._copies.get(digest)
+            if copy is not None:
+                return self._use_copy(copy)
             raise _unavailable() from exc
+
+    def _use_copy(self, copy: KeyRecord) -> KeyRecord:
+        """Serve a copy, and read it again with the others when PostgreSQL is back."""
+        metrics.KEY_LOOKUPS.labels("copy").inc()
+        self._is_owed = True
+        _put(self._keys, copy.digest, copy, MAX_KEYS)
+        self._digests[copy.id] = copy.digest
+        return copy
+
+    def _is_postgres_away(self) -> bool:
+        return monotonic() - self._news.last_heard > MISSED_HEARTBEAT_SECONDS
 
     async def _look_up(self, digest: bytes) -> KeyRecord | None:
         loop = asyncio.get_running_loop()
@@ -140,6 +175,7 @@ class KeyDirectory:
     def _cache(self, record: KeyRecord) -> None:
         dropped = _put(self._keys, record.digest, record, MAX_KEYS)
         self._digests[record.id] = record.digest
+        self._copies.put([record])
         if dropped is not None:
             self._digests.pop(dropped.id, None)
 
@@ -153,6 +189,8 @@ class KeyDirectory:
         """Keys were edited, or are new: then one may have been asked for before it was made."""
         self._edition += 1
         self._on_news()
+        ids = list(ids)
+        self._copies.forget(ids)
         for key_id in ids:
             digest = self._digests.pop(key_id, None)
             if digest is None:
@@ -200,11 +238,38 @@ class KeyDirectory:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            if monotonic() - self._news.last_heard > MISSED_HEARTBEAT_SECONDS:
+            if self._is_postgres_away():
                 metrics.KEY_NEWS.labels("heartbeat_missed").inc()
+                self._copies.withhold()
                 self._revalidate_soon()
             elif self._is_owed:
                 self._revalidate_soon()
+            else:
+                await self._see_to_copies()
+
+    async def _see_to_copies(self) -> None:
+        """All edits have been heard of and all keys read again: now the copies may say so."""
+        now = monotonic()
+        if now >= self._next_refresh:
+            self._next_refresh = now + REFRESH_SECONDS
+            self._copies.put(self._keys.values())
+        elif now >= self._next_catch_up and self._copies.is_written:
+            self._next_catch_up = now + CATCH_UP_SECONDS
+            try:
+                await self._catch_up_copies()
+            except (RedisError, SQLAlchemyError, OSError) as exc:
+                log.warning("key_copies_not_caught_up", error=str(exc).strip())
+
+    async def _catch_up_copies(self) -> None:
+        """Remove the copies of keys that were edited while nobody listened."""
+        since = await self._copies.known_until()
+        async with asyncio.timeout(REVALIDATION_TIMEOUT_SECONDS):
+            now, edited = await asyncio.get_running_loop().run_in_executor(
+                self._revalidation_threads, self._store.edited_since, since
+            )
+        await self._copies.catch_up(edited, known_until=now - LONGEST_EDIT)
+        in_use = filter(None, map(self._digests.get, edited))
+        self._copies.put(self._keys[digest] for digest in in_use)
 
 
 def _unavailable() -> KeysUnavailable:

@@ -9,8 +9,9 @@ class KeyRecord:
 
     ``subject`` owns the bucket: the first key of the chain of rotations. One bucket knows one policy, so
     ``tier``, ``requests_per_hour`` and ``burst`` are those of the chain's newest key, whatever its state
-    (its own, else its tier's); ``burst`` is ``None`` where it is as many as requests per hour. The rest
-    is the key's own. ``expires_at`` is in Unix seconds.
+    (its own, else its tier's); ``burst`` is ``None`` where it is as many as requests per hour.
+    ``fallback``, what holds without Redis, is that tier's, too. The rest is the key's own. ``expires_at``
+    is in Unix seconds.
     """
 
     id: int
@@ -19,6 +20,7 @@ class KeyRecord:
     tier: str
     requests_per_hour: int
     burst: int | None
+    fallback: str
     is_active: bool
     is_revoked: bool
     expires_at: float | None

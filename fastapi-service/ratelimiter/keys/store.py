@@ -1,6 +1,7 @@
 """Reads keys for the directory. It blocks, so it runs in threads."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -48,6 +49,14 @@ class KeyStore:
             connection.execute(_WITHOUT_JIT)
             return _read(connection, _BY_ID, list(ids))
 
+    def edited_since(self, when: datetime | None) -> tuple[datetime, list[int]]:
+        """PostgreSQL's time, and the ids of the keys that were edited since a time (``None``: not asked)."""
+        with self._engine.connect() as connection:
+            now = connection.execute(select(func.statement_timestamp())).scalar_one()
+            if when is None:
+                return now, []
+            return now, list(connection.scalars(select(APIKey.id).where(APIKey.updated_at >= when)))
+
 
 def _with_chain(condition: ColumnElement[bool]) -> Select[Any]:
     """Keys, each with the root of its chain of rotations and the limits of the chain's newest key.
@@ -81,6 +90,7 @@ def _with_chain(condition: ColumnElement[bool]) -> Select[Any]:
             Tier.name.label("tier"),
             func.coalesce(newest.requests_per_hour, Tier.requests_per_hour).label("requests_per_hour"),
             func.coalesce(newest.burst, Tier.burst).label("burst"),
+            Tier.fallback,
             APIKey.is_active,
             APIKey.revoked_at.is_not(None).label("is_revoked"),
             func.extract("epoch", APIKey.expires_at).label("expires_at"),
@@ -125,6 +135,7 @@ def _record(row: Row[Any]) -> KeyRecord:
         tier=row.tier,
         requests_per_hour=row.requests_per_hour,
         burst=row.burst,
+        fallback=row.fallback,
         is_active=row.is_active,
         is_revoked=row.is_revoked,
         expires_at=None if row.expires_at is None else float(row.expires_at),

@@ -85,6 +85,10 @@ class Link(asyncio.Protocol):
         self.send(command, deadline, settle)
         return await future
 
+    def close(self) -> None:
+        """Give the connection up; what is under way fails."""
+        self._give_up(_closed())
+
     def data_received(self, data: bytes) -> None:
         """Hand on the replies that are whole."""
         self.heard = monotonic()
@@ -110,7 +114,11 @@ class Link(asyncio.Protocol):
         if self._expiry is not None:
             self._expiry.cancel()
         self._expires_at = deadline
-        self._expiry = self._loop.call_later(deadline - monotonic(), self._expire)
+        self._expiry = self._loop.call_later(deadline - monotonic(), self._expire_soon)
+
+    def _expire_soon(self) -> None:
+        """A loop that stood still runs its timers before it reads: what has come meanwhile goes first."""
+        self._expiry = self._loop.call_later(0, self._expire)
 
     def _expire(self) -> None:
         self._expires_at, self._expiry = inf, None

@@ -5,26 +5,20 @@ from bisect import insort
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import sha1
 from itertools import chain
-from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Final
 
 import structlog
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from ratelimiter import metrics, redis_keys
 from ratelimiter.errors import LimiterUnavailable
 
-from .clock import ServerClock
+from .connector import SHA, Connector
 from .link import Link, Reply
 from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND
-
-_SCRIPT: Final = (Path(__file__).parent / "token_bucket.lua").read_text(encoding="utf-8")
-_SHA: Final = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 MAX_BATCH: Final = 256
 """Takes a call carries at most: bounds how long one script holds Redis (some 3 ms)."""
@@ -34,13 +28,11 @@ MAX_CALLS: Final = 4
 
 GATHER_SECONDS: Final = 0.05
 """How long an outcome that nobody waits for may wait for others to share a call with."""
-MAX_APPENDED: Final = 10_000
-"""Outcomes that wait for a Redis that is away at most, in a shard (some 2 MB)."""
+MAX_APPENDED: Final = 100_000
+"""Outcomes that wait for a Redis that is away at most, in all shards of a worker (some 25 MB)."""
 
-CONNECT_SECONDS: Final = 2.0
-"""How long connecting may take, whoever waits for it."""
-RETRY_SECONDS: Final = 0.02
-"""From one attempt to connect to the next at least."""
+FLUSH_SECONDS: Final = 2.0
+"""How long the end waits for Redis to take what was appended."""
 
 Answer = tuple[int, int]
 """Redis's time, and the script's answer."""
@@ -66,26 +58,31 @@ class _Batch:
 
 
 class Shard:
-    """What arrives in one turn of the loop shares a call; beyond ``MAX_CALLS`` it waits for the next."""
+    """What arrives in one turn of the loop shares a call; beyond ``MAX_CALLS`` it waits for the next.
 
-    def __init__(self, redis: "Redis", shard: int, timeout_seconds: float) -> None:
+    It has a circuit breaker. The first call that fails, or is late, opens it: nobody waits for Redis any
+    more. From then on Redis is probed, at once and again and again; the first probe that is
+    answered in time, a write among it, closes it.
+    """
+
+    def __init__(
+        self, redis: "Redis", shard: int, timeout_seconds: float, max_appended: int = MAX_APPENDED
+    ) -> None:
         self.no_bucket: Final = redis_keys.stream_state(shard)
         """Stands where the script expects a bucket's name, for what asks none."""
-        self._pool = redis.connection_pool
         self._shard = shard
         self._timeout_seconds = timeout_seconds
-        self._connection: AbstractConnection | None = None
-        self._link: Link | None = None
-        self._has_script = False
-        self._clock = ServerClock(TICKS_PER_SECOND)
+        self._max_appended = max_appended
+        self._connector = Connector(redis, timeout_seconds)
+        self._clock = self._connector.clock
         self._fixed_keys = (redis_keys.stream(shard), redis_keys.stream_state(shard))
         self._waiting: deque[_Batch] = deque()
         self._appended: deque[Arguments] = deque()
         self._under_way: deque[_Batch] = deque()
-        self._is_away = False
+        self.is_away = False
+        """Whether the breaker is open, so that a take would only fail."""
         self._timer: asyncio.TimerHandle | None = None
         self._preparing: asyncio.Task[None] | None = None
-        self._next_attempt = 0.0
         self._overdue: asyncio.TimerHandle
 
     def bucket(self, subject: int) -> str:
@@ -106,15 +103,16 @@ class Shard:
 
     def append(self, arguments: Arguments) -> None:
         """Have an outcome recorded, together with others."""
-        if len(self._appended) >= MAX_APPENDED:
+        if len(self._appended) >= self._max_appended:
             metrics.LOG_DROPPED.inc()
             return
-        self._appended.append(arguments)
+        # What waits for a Redis that is away keeps its own time.
+        self._appended.append(_timed(arguments, self._now()) if self.is_away else arguments)
         self._see_to_appended()
 
     async def flush(self) -> None:
-        """Send what was appended, or drop it once the timeout is over."""
-        deadline = monotonic() + self._timeout_seconds
+        """Send what was appended; what Redis does not take within ``FLUSH_SECONDS`` is dropped."""
+        deadline = monotonic() + FLUSH_SECONDS
         while (self._appended or self._waiting or self._under_way) and monotonic() < deadline:
             self._send_appended()
             await asyncio.sleep(GATHER_SECONDS / 10)
@@ -130,9 +128,9 @@ class Shard:
 
     def _see_to_appended(self) -> None:
         """Outcomes go along with the next takes; many have a call of their own, few a little later."""
-        if not self._appended or self._waiting:
+        if not self._appended or self._waiting or self.is_away:
             return
-        if len(self._appended) >= MAX_BATCH and not self._is_away and not self._is_stalled(monotonic()):
+        if len(self._appended) >= MAX_BATCH and not self._is_stalled(monotonic()):
             self._send_appended()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._send_appended)
@@ -144,26 +142,29 @@ class Shard:
         now = monotonic()
         if self._is_stalled(now):
             self._see_to_appended()
-        elif self._appended and not self._waiting:
+        elif self._appended and not self._waiting and not self.is_away:
             self._begin(now + self._timeout_seconds)
 
     def _is_stalled(self, now: float) -> bool:
         """Whether Redis owes a reply and has been silent for so long that outcomes had better be kept."""
-        if self._link is None or not self._under_way:
+        link = self._connector.link
+        if link is None or not self._under_way:
             return False
-        return now - max(self._link.heard, self._under_way[0].sent) > GATHER_SECONDS
+        return now - max(link.heard, self._under_way[0].sent) > GATHER_SECONDS
 
     def _send_waiting(self) -> None:
         while self._waiting and len(self._under_way) < MAX_CALLS:
-            if self._link is None or not (self._link.is_open and self._has_script):
+            link = self._connector.ready()
+            if link is None:
                 self._start_preparing()
                 return
-            self._send(self._link, self._waiting.popleft())
+            self._send(link, self._waiting.popleft())
         self._see_to_appended()
 
     def _send(self, link: Link, batch: _Batch) -> None:
         now = monotonic()
         if now >= batch.deadline:
+            # No fault of Redis's: this process stood still, or the calls under way are late and will tell.
             self._fail_unsent(batch, TimeoutError("the deadline of the batch has passed"))
             return
         while (
@@ -176,13 +177,14 @@ class Shard:
             return  # what it was begun for went along with another
         keys = (*self._fixed_keys, *batch.keys, *[self.no_bucket] * len(batch.appended))
         arguments = (*batch.arguments, *chain.from_iterable(batch.appended))
-        command = ("EVALSHA", _SHA, len(keys), *keys, self._clock.at(batch.deadline), *arguments)
+        command = ("EVALSHA", SHA, len(keys), *keys, self._clock.at(batch.deadline), *arguments)
         batch.sent = now
         self._under_way.append(batch)
         try:
             link.send(command, batch.deadline, partial(self._replied, batch))
         except (TypeError, ValueError) as exc:  # a mistake of ours in one of the takes
-            self._replied(batch, exc)
+            self._under_way.remove(batch)
+            _fail(batch, exc)
 
     def _replied(self, batch: _Batch, reply: Reply) -> None:
         self._under_way.remove(batch)
@@ -199,13 +201,17 @@ class Shard:
         A lost reply leaves the outcome unknown: the callers are told that there is no decision.
         """
         if isinstance(reply, NoScriptError):
-            self._has_script = False
+            self._connector.script_is_lost()
             self._ask_again(batch)
             return
         if isinstance(reply, Exception):
-            self._is_away = True
-            metrics.LOG_DROPPED.inc(len(batch.appended))
+            if _is_poison(reply):
+                metrics.LOG_DROPPED.inc(len(batch.appended))
+            else:  # perhaps they are recorded, perhaps not: the drain knows a double by its decision's id
+                at = self._clock.at(batch.sent)
+                self._appended.extendleft(_timed(item, at) for item in reversed(batch.appended))
             _fail(batch, reply)
+            self._open_breaker(reply)
             return
         now = reply[0]
         self._clock.observe(batch.sent, monotonic(), now)
@@ -213,7 +219,6 @@ class Shard:
             # Too late by Redis's clock, though not by ours: the clock has jumped, and is known now.
             self._ask_again(batch)
             return
-        self._is_away = False
         for index, future in enumerate(batch.futures):
             answer = reply[index + 1]
             if future.done():  # its client has gone
@@ -227,62 +232,69 @@ class Shard:
     def _ask_again(self, batch: _Batch) -> None:
         insort(self._waiting, batch, key=lambda one: one.deadline)
 
+    def _open_breaker(self, cause: BaseException | None) -> None:
+        """Let nobody wait any more, and look when Redis is back."""
+        if not self.is_away:
+            log.warning("redis_away", shard=self._shard, cause=repr(cause))
+        self.is_away = True
+        while self._waiting:
+            self._fail_unsent(self._waiting.popleft(), cause)
+        self._start_preparing()
+
     def _fail_unsent(self, batch: _Batch, cause: BaseException | None) -> None:
-        self._is_away = True
         self._appended.extendleft(reversed(batch.appended))
         _fail(batch, cause)
 
+    def _now(self) -> int:
+        """Redis's time in ticks, once it has been heard of: then no jump of this machine's time matters."""
+        if self._clock.is_set:
+            return self._clock.at(monotonic())
+        return int((time() - TICKS_EPOCH_SECONDS) * TICKS_PER_SECOND)
+
     def _start_preparing(self) -> None:
-        """Connect for those who wait; each of them is told no at its own deadline, if it takes longer."""
+        """Connect, or probe; whoever waits for it is told no at its own deadline, if it takes longer."""
         if self._preparing is None:
-            self._preparing = asyncio.get_running_loop().create_task(self._prepare())
+            self._preparing = asyncio.get_running_loop().create_task(
+                self._connector.prepare(and_write=self.is_away)
+            )
             self._preparing.add_done_callback(self._prepared)
             self._fail_overdue()
 
     def _fail_overdue(self) -> None:
         now = monotonic()
-        while self._waiting and self._waiting[0].deadline <= now:
-            self._fail_unsent(self._waiting.popleft(), TimeoutError("there is no connection to Redis yet"))
+        if self._waiting and self._waiting[0].deadline <= now:
+            self._open_breaker(TimeoutError("there is no connection to Redis yet"))
         next_deadline = self._waiting[0].deadline if self._waiting else now + self._timeout_seconds
         self._overdue = asyncio.get_running_loop().call_later(next_deadline - now, self._fail_overdue)
-
-    async def _prepare(self) -> None:
-        """Connect if need be, load the script, learn Redis's time."""
-        await asyncio.sleep(self._next_attempt - monotonic())
-        self._next_attempt = monotonic() + RETRY_SECONDS
-        deadline = monotonic() + max(self._timeout_seconds, CONNECT_SECONDS)
-        link = self._link
-        if link is None or not link.is_open:
-            self._has_script = False
-            async with asyncio.timeout(deadline - monotonic()):
-                link = self._link = Link(await self._connect())
-        await link.call(("SCRIPT", "LOAD", _SCRIPT), deadline)
-        sent = monotonic()
-        seconds, microseconds = await link.call(("TIME",), deadline)
-        ticks = (int(seconds) - TICKS_EPOCH_SECONDS) * TICKS_PER_SECOND + int(microseconds) * 16
-        self._clock.observe(sent, monotonic(), ticks)
-        self._has_script = True
-
-    async def _connect(self) -> AbstractConnection:
-        """The shard's own connection of the pool, which is made anew where it has been lost."""
-        if self._connection is None:
-            self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
-        else:
-            await self._connection.disconnect(nowait=True)
-            await self._connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
-        return self._connection
 
     def _prepared(self, preparing: "asyncio.Task[None]") -> None:
         self._preparing = None
         self._overdue.cancel()
-        cause = None if preparing.cancelled() else preparing.exception()
-        if preparing.cancelled() or cause is not None:
-            if not self._is_away:
-                log.warning("redis_away", shard=self._shard, cause=repr(cause))
-            self._is_away = True
+        if preparing.cancelled():
             while self._waiting:
-                self._fail_unsent(self._waiting.popleft(), cause)
+                self._fail_unsent(self._waiting.popleft(), None)
+            return
+        cause = preparing.exception()
+        if cause is not None:
+            self._open_breaker(cause)
+            return
+        if self.is_away:
+            log.info("redis_back", shard=self._shard)
+        self.is_away = False
         self._send_waiting()
+
+
+def _timed(item: Arguments, ticks: int) -> Arguments:
+    """An outcome to append, with the time at which it was decided."""
+    capacity, outcome, cost, record = item
+    if isinstance(outcome, bytes) and b"@" not in outcome:
+        outcome = b"%b @%d" % (outcome, ticks)
+    return capacity, outcome, cost, record
+
+
+def _is_poison(reply: Exception) -> bool:
+    """Whether the script failed by itself, as it would again; not Redis, for want of memory or the like."""
+    return isinstance(reply, ResponseError) and str(reply).startswith("ERR") and "OOM" not in str(reply)
 
 
 def _fail(batch: _Batch, cause: BaseException | None) -> None:

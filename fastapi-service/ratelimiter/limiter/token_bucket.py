@@ -12,21 +12,23 @@ from ratelimiter import redis_keys
 from .decision import Decision
 from .denials import DenialCache
 from .policy import Policy
-from .shard import Answer, Shard, unavailable
+from .shard import MAX_APPENDED, Answer, Shard, unavailable
 
 
 class TokenBucket:
     """The limiter's door: take, peek, refuse, append, reset.
 
     Every call but ``append`` raises ``LimiterUnavailable`` when Redis has not decided within
-    ``timeout_seconds`` of its arrival; nothing is retried, and a script that reaches Redis later
-    does nothing.
+    ``timeout_seconds`` of its arrival, and at once while Redis is known to be away; nothing is retried,
+    and a script that reaches Redis later does nothing.
     """
 
     def __init__(self, redis: "Redis", *, shards: int, timeout_seconds: float) -> None:
         self._redis = redis
         self._timeout_seconds = timeout_seconds
-        self._shards = [Shard(redis, shard, timeout_seconds) for shard in range(shards)]
+        self._shards = [
+            Shard(redis, shard, timeout_seconds, MAX_APPENDED // shards) for shard in range(shards)
+        ]
         self.denials: Final = DenialCache()
 
     async def take(self, subject: int, policy: Policy, cost: int, record: bytes) -> Decision:
@@ -34,6 +36,8 @@ class TokenBucket:
         asked, edition = monotonic(), self.denials.edition
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         shard = self._shard(subject)
+        if shard.is_away:
+            raise unavailable()
         arguments = policy.capacity, policy.interval, cost, record
         shard.submit(asked + self._timeout_seconds, shard.bucket(subject), arguments, future)
         now, answer = await future
@@ -51,14 +55,16 @@ class TokenBucket:
         """Record that a known key was refused; its bucket is not touched."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         shard = self._shard(subject)
+        if shard.is_away:
+            raise unavailable()
         shard.submit(monotonic() + self._timeout_seconds, shard.no_bucket, (0, b"403", 1, record), future)
         await future
 
     def append(self, subject: int, record: bytes, outcome: bytes) -> None:
         """Record an outcome that was decided here, within ``GATHER_SECONDS``; nobody waits for it.
 
-        While Redis is away it is kept. It is lost, and counted as dropped, if a call that carried it
-        brought no reply, or if ``MAX_APPENDED`` wait already.
+        While Redis is away it is kept, with its time; it is lost, and counted as dropped, if ``MAX_APPENDED``
+        wait already. If a call that carried it brought no reply it is sent again.
         """
         self._shard(subject).append((0, outcome, 1, record))
 

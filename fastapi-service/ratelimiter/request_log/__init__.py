@@ -12,7 +12,9 @@ cursor, all in one transaction; only then is the stream trimmed. One drain at a 
 advisory lock; any process can take over, and does so without the lock if the leader stands still.
 The cursor moves by compare-and-set, so that neither a ghost that still holds the lock nor a second
 drain can write a row twice. It names the stream's epoch: a Redis that comes back empty starts a new
-one, and its ids start anew. A take is never retried, so a record needs no id to tell a double by.
+one, and its ids start anew. A take is never retried; but when its reply was lost the worker decides and
+records anew, and what was appended in a lost call is sent again. Such records carry their own time, and are
+held against the log by the id that every decision has: the first one stays.
 
 **Where it runs.** ``python -m ratelimiter.server`` keeps one drain as a child process (``process``),
 however many its workers: in a thread of a worker it would take time from the event loop. Under

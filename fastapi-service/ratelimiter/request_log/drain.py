@@ -163,9 +163,10 @@ class Drain:
         moved = Cursor(epoch, raw[-1][0].decode(), end)
         records = [record for entry in entries for record in entry.records]
         with connection, connection.cursor() as db:  # commits, or rolls back on an exception
-            refused = rows.copy(db, records)
+            single = rows.without_doubles(db, records)
+            refused = rows.copy(db, single)
             left_out = set(refused)
-            copied = [record for record in records if record not in left_out] if left_out else records
+            copied = [record for record in single if record not in left_out] if left_out else single
             rows.add_usage(db, copied)
             db.execute(
                 sql.MOVE_CURSOR,
@@ -183,6 +184,7 @@ class Drain:
         for record in refused:
             metrics.LOG_MALFORMED.inc()
             log.warning("record_refused", shard=self._shard, key=record.api_key_id, endpoint=record.endpoint)
+        metrics.LOG_DOUBLES.inc(len(records) - len(single))
         self._count(entries, len(copied))
         self._cursor = moved
         self._outbox.trim(moved.last_id, moved.position)

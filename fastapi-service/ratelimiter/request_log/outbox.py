@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, Self, cast
 
 from redis import Redis
@@ -11,13 +10,11 @@ from redis.exceptions import OutOfMemoryError, RedisError
 
 from ratelimiter import redis_keys
 
-from .record import MalformedRecord, Record, decode, number
+from .record import MalformedRecord, Record, decode, number, time_of
 
 BEGINNING: Final = "0-0"
 ENTRIES_PER_READ: Final = 200
 """An entry may hold 256 records: bounds what one reply takes in memory."""
-_TICKS_EPOCH: Final = datetime(2025, 1, 1, tzinfo=UTC)
-_TICKS_PER_MICROSECOND: Final = 16
 _MAX_POSITION: Final = 2**53
 """Where the script's numbers end."""
 
@@ -48,7 +45,7 @@ class Entry(NamedTuple):
             head_name, head, *pairs = fields
             name, position, ticks = head.split(b" ")
             epoch = name.decode()
-            timestamp = _TICKS_EPOCH + timedelta(microseconds=number(ticks) // _TICKS_PER_MICROSECOND)
+            timestamp = time_of(ticks)
             start = number(position, most=_MAX_POSITION)
             known_and_outcome = list(zip(pairs[::2], pairs[1::2], strict=True))
         except (ValueError, OverflowError) as exc:

@@ -1,7 +1,9 @@
 """The record of one decision, as bytes in the stream and as a row of the request log."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import count as numbers_from
+from secrets import randbits
 from typing import Final, NamedTuple
 
 from ratelimiter import addresses
@@ -9,9 +11,13 @@ from ratelimiter.bounds import MAX_BURST
 
 ENDPOINT_MAX_LENGTH: Final = 200
 
+_TICKS_EPOCH: Final = datetime(2025, 1, 1, tzinfo=UTC)
+_TICKS_PER_MICROSECOND: Final = 16
 _MAX_BIGINT: Final = 2**63 - 1
 _MAX_INTEGER: Final = 2**31 - 1
 _NO_ADDRESS: Final = "-"
+_ids = numbers_from(randbits(62))
+"""Each process counts from a number of its own: that two of them meet in 2^63 does not happen."""
 
 
 class MalformedRecord(ValueError):
@@ -22,7 +28,8 @@ class Record(NamedTuple):
     """One row of the request log.
 
     ``remaining`` is ``None`` when the key was refused. ``count`` is how many denied requests the row
-    stands for; cost, remaining and address are the last one's.
+    stands for; cost, remaining and address are the last one's. ``may_be_double``: the same decision may
+    have been recorded before, by a call to Redis whose reply was lost; ``decision_id`` tells.
     """
 
     api_key_id: int
@@ -33,35 +40,79 @@ class Record(NamedTuple):
     client_ip: str | None
     timestamp: datetime
     count: int = 1  # type: ignore[assignment]  # the column's name, and nobody misses tuple.count
+    decision_id: int | None = None
+    may_be_double: bool = False
 
 
 def encode(api_key_id: int, cost: int, client_ip: str | None, endpoint: str) -> bytes:
-    """What is known of a decision before it is made; the script adds the outcome."""
-    return f"{api_key_id} {cost} {addresses.clean(client_ip) or _NO_ADDRESS} {endpoint}".encode()
+    """What is known of a decision before it is made, its id among it; the script adds the outcome.
+
+    The id stands where an address may have a zone: a drain of the version before takes the record for one
+    without an address, and does not set it aside.
+    """
+    address = addresses.clean(client_ip) or _NO_ADDRESS
+    return f"{api_key_id} {cost} {address}%{next(_ids):x} {endpoint}".encode()
 
 
 def decode(known: bytes, outcome: bytes, timestamp: datetime) -> Record:
     """The record of a pair in the stream.
 
-    An outcome is ``200 <remaining>``, ``429 <remaining>``, ``429 <remaining> <count>`` or ``403``.
+    An outcome is ``200 <remaining>``, ``429 <remaining>``, ``429 <remaining> <count>`` or ``403``. Where
+    `` @<ticks>`` follows, that is the record's time, and not the stream's.
 
     Raises:
         MalformedRecord: the pair was not written by ``encode`` and the script, or would not fit
             the table.
 
     """
+    is_timed = b"@" in outcome
     try:
-        api_key_id, endpoint, cost, client_ip = _decode_known(known)
+        key, spent, marked, text = known.split(b" ", 3)
+        address, _, digits = marked.partition(b"%")
+        decision_id = _id(digits) if digits else None  # none before decisions had ids
+        if is_timed:
+            outcome, _, ticks = outcome.partition(b" @")
+            timestamp = time_of(ticks)
+        api_key_id, endpoint, cost, client_ip = _decode_known(key, spent, address, text)
         status_code, remaining, count = _decode_outcome(outcome)
-    except ValueError as exc:
+    except (ValueError, OverflowError) as exc:
         raise MalformedRecord(f"{exc}") from exc
-    return Record(api_key_id, endpoint, status_code, cost, remaining, client_ip, timestamp, count)
+    return Record(
+        api_key_id,
+        endpoint,
+        status_code,
+        cost,
+        remaining,
+        client_ip,
+        timestamp,
+        count,
+        decision_id,
+        is_timed,
+    )
+
+
+def time_of(ticks: bytes) -> datetime:
+    """The time that decimal digits write in the limiter's ticks.
+
+    Raises:
+        ValueError: they do not.
+        OverflowError: it is beyond the calendar.
+
+    """
+    return _TICKS_EPOCH + timedelta(microseconds=number(ticks) // _TICKS_PER_MICROSECOND)
+
+
+def _id(digits: bytes) -> int:
+    if not digits.isalnum():
+        raise ValueError(f"{digits!r} is no id")
+    return number(b"%d" % int(digits, 16))
 
 
 # Clients repeat themselves: most halves of a pair were seen a moment ago.
 @lru_cache(maxsize=8192)
-def _decode_known(known: bytes) -> tuple[int, str, int, str | None]:
-    api_key_id, cost, client_ip, endpoint = known.split(b" ", 3)
+def _decode_known(
+    api_key_id: bytes, cost: bytes, client_ip: bytes, endpoint: bytes
+) -> tuple[int, str, int, str | None]:
     text = endpoint.decode()
     if len(text) > ENDPOINT_MAX_LENGTH or "\0" in text:
         raise ValueError("the endpoint does not fit its column")

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from io import StringIO
 from typing import Final
@@ -15,11 +15,43 @@ from .record import Record
 
 COPY_BYTES: Final = 65_536
 """What psycopg2 reads at a time; its default is an eighth."""
+DOUBLE_WITHIN: Final = timedelta(minutes=1)
+"""How far apart the times of a record and its double may be: a take's deadline, and two clocks."""
 _NULL: Final = r"\N"
 _COPY_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 _ARRAY_ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"'})
 _ALLOWED: Final = 200
 _REFUSED: Final = 403
+
+
+def without_doubles(db: DbCursor, records: Sequence[Record]) -> Sequence[Record]:
+    """The records, less those whose decision stands in the log already, or earlier among them.
+
+    The first that was recorded stays, though its outcome may be another than the one that was answered:
+    when the reply of a take is lost, the worker decides anew.
+    """
+    suspects = [record for record in records if record.may_be_double]
+    if not suspects:
+        return records
+    db.execute(
+        sql.FIND_DECISIONS,
+        {
+            "keys": list({record.api_key_id for record in suspects}),
+            "decisions": [record.decision_id for record in suspects],
+            "first": min(record.timestamp for record in suspects) - DOUBLE_WITHIN,
+            "last": max(record.timestamp for record in suspects) + DOUBLE_WITHIN,
+        },
+    )
+    suspected = {record.decision_id for record in suspects}
+    known = {decision_id for (decision_id,) in db.fetchall()}
+    single = []
+    for record in records:
+        if record.decision_id in suspected:
+            if record.decision_id in known:
+                continue
+            known.add(record.decision_id)
+        single.append(record)
+    return single
 
 
 def copy(db: DbCursor, records: Sequence[Record]) -> Sequence[Record]:
@@ -44,12 +76,13 @@ def copy(db: DbCursor, records: Sequence[Record]) -> Sequence[Record]:
 def _lines(records: Iterable[Record]) -> str:
     lines = []
     when, written = None, ""
-    for key, endpoint, status_code, cost, remaining, client_ip, timestamp, count in records:
+    for key, endpoint, status_code, cost, remaining, client_ip, timestamp, count, decision_id, _ in records:
         if timestamp is not when:  # the records of an entry share it
             when, written = timestamp, timestamp.isoformat()
         lines.append(
             f"{key}\t{_escaped(endpoint)}\t{status_code}\t{cost}"
-            f"\t{_NULL if remaining is None else remaining}\t{count}\t{client_ip or _NULL}\t{written}\n"
+            f"\t{_NULL if remaining is None else remaining}\t{count}\t{client_ip or _NULL}\t{written}"
+            f"\t{_NULL if decision_id is None else decision_id}\n"
         )
     return "".join(lines)
 
@@ -65,7 +98,7 @@ def add_usage(db: DbCursor, records: Iterable[Record]) -> None:
     last_used: dict[int, datetime] = {}
     when: datetime | None = None
     in_hour: dict[tuple[int, str], list[int]] = {}
-    for key, endpoint, status_code, cost, _, _, timestamp, count in records:
+    for key, endpoint, status_code, cost, _, _, timestamp, count, _, _ in records:
         if timestamp is not when:
             when = timestamp
             in_hour = usage[timestamp.replace(minute=0, second=0, microsecond=0)]

@@ -21,8 +21,17 @@ ALLOW_TIME: Final = "SET LOCAL statement_timeout = '10min'"
 DROP_PARTITIONS: Final = "SELECT request_log_drop_partitions(%s, %s)"
 
 COPY_ROWS: Final = """
-    COPY request_log (api_key_id, endpoint, status_code, cost, remaining, count, client_ip, "timestamp")
+    COPY request_log (
+        api_key_id, endpoint, status_code, cost, remaining, count, client_ip, "timestamp", decision_id
+    )
     FROM STDIN
+"""
+
+# By key and time there is an index; the ids have none, which would cost every row for the sake of a few.
+FIND_DECISIONS: Final = """
+    SELECT decision_id FROM request_log
+    WHERE api_key_id = ANY(%(keys)s) AND "timestamp" BETWEEN %(first)s AND %(last)s
+        AND decision_id = ANY(%(decisions)s)
 """
 
 ADD_USAGE: Final = """

@@ -9,7 +9,7 @@ import pytest
 from asgi_lifespan import LifespanManager
 
 from ratelimiter.app import create_app
-from tests.servers import ADMIN_API_TOKEN
+from tests.servers import ADMIN_API_TOKEN, execute
 
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 
@@ -224,20 +224,72 @@ async def test_the_request_id_is_the_callers_if_it_is_harmless(client, sent, kep
     assert answer.headers["x-request-id"]
 
 
-async def test_redis_gone_is_503_with_retry_after(client, issue, redis_server):
+async def choose_fallback(database, client, key, mode):
+    """What the key's tier does without Redis; returns once the service knows."""
+    execute(database.admin_url, "UPDATE tier SET fallback = %s", mode)
+    await asyncio.sleep(0.5)
+    assert (await client.get("/api/check", headers={"X-API-Key": key})).status_code == 200
+
+
+async def test_without_redis_a_worker_decides_alone_and_says_so(
+    client, issue, redis_server, database, eventually
+):
+    key = (await issue(burst=3))["key"]
+    assert "x-ratelimit-mode" not in (await request(client, key)).headers
+    port = redis_server.port
+    redis_server.kill()
+    answers = [await request(client, key) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    assert {answer.headers["x-ratelimit-mode"] for answer in answers} == {"local"}
+    assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["2", "1", "0", "0", "0"]
+    look = await client.get("/api/check", headers={"X-API-Key": key})
+    assert (look.status_code, look.json()["remaining"], look.headers["x-ratelimit-mode"]) == (200, 0, "local")
+    redis_server.start(port=port)
+
+    def outcomes():
+        rows = execute(database.admin_url, "SELECT status_code, count FROM request_log ORDER BY id")
+        return sorted((status, count) for status, count in rows)
+
+    await eventually(lambda: sum(count for _, count in outcomes()) >= 5, within_seconds=20)
+    assert [status for status, _ in outcomes()].count(200) >= 3
+
+    async def decided_by_redis():
+        return "x-ratelimit-mode" not in (await request(client, key)).headers
+
+    await eventually(decided_by_redis)
+
+
+async def test_a_closed_tier_is_503_with_retry_after_without_redis(client, issue, redis_server, database):
     key = (await issue())["key"]
-    assert (await request(client, key)).status_code == 200
+    await choose_fallback(database, client, key, "closed")
     redis_server.kill()
     answer = await request(client, key)
     assert_problem(answer, 503, "limiter-unavailable")
     assert int(answer.headers["retry-after"]) >= 1
+    assert_problem(await client.get("/api/check", headers={"X-API-Key": key}), 503, "limiter-unavailable")
 
 
-async def test_a_refusal_needs_no_redis(client, issue, redis_server, management):
+async def test_an_open_tier_admits_everybody_without_redis(client, issue, redis_server, database):
+    key = (await issue(burst=2))["key"]
+    await choose_fallback(database, client, key, "open")
+    redis_server.kill()
+    answers = [await request(client, key) for _ in range(5)]
+    assert {(answer.status_code, answer.headers["x-ratelimit-mode"]) for answer in answers} == {(200, "open")}
+
+
+async def test_a_refusal_needs_no_redis_and_is_recorded_once_it_is_back(
+    client, issue, redis_server, management, database, eventually
+):
     issued = await issue()
     await client.patch(f"/api/keys/{issued['id']}", json={"is_active": False}, headers=management)
+    port = redis_server.port
     redis_server.kill()
     assert_problem(await request(client, issued["key"]), 403, "key-refused")
+    redis_server.start(port=port)
+    await eventually(
+        lambda: execute(database.admin_url, "SELECT status_code FROM request_log") == [(403,)],
+        within_seconds=20,
+    )
 
 
 async def test_a_body_that_never_comes_is_given_up(app, issue, monkeypatch):
@@ -259,9 +311,10 @@ async def test_a_body_that_never_comes_is_given_up(app, issue, monkeypatch):
 
 
 async def test_what_failed_is_logged_with_its_request_id_and_garbage_is_not(
-    client, issue, redis_server, caplog
+    client, issue, redis_server, database, caplog
 ):
     key = (await issue())["key"]
+    await choose_fallback(database, client, key, "closed")
     caplog.clear()
     await request(client, "garbage", **{"X-Request-ID": "garbage-1"})
     redis_server.kill()

@@ -9,6 +9,7 @@ from sqlalchemy.exc import OperationalError
 from ratelimiter.database import make_engine
 from ratelimiter.errors import KeysUnavailable
 from ratelimiter.keys import credentials
+from ratelimiter.keys.copies import KeyCopies
 from ratelimiter.keys.directory import KeyDirectory
 from ratelimiter.keys.news import KeyNews
 from ratelimiter.keys.store import KeyStore
@@ -37,8 +38,8 @@ def store(database):
 
 
 @pytest.fixture
-async def directory(database, store, eventually):
-    directory = KeyDirectory(store, KeyNews(database.api_url))
+async def directory(database, store, redis, eventually):
+    directory = KeyDirectory(store, KeyNews(database.api_url), KeyCopies(redis))
     await directory.start()
     await eventually(lambda: directory._edition > 0)  # the first news is that anything may have changed
     yield directory

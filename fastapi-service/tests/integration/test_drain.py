@@ -78,6 +78,7 @@ def counters():
         "written": metrics.LOG_WRITTEN,
         "dropped": metrics.LOG_DROPPED,
         "malformed": metrics.LOG_MALFORMED,
+        "doubles": metrics.LOG_DOUBLES,
     }
     before = {name: value(counter) for name, counter in watched.items()}
     return lambda: {name: int(value(counter) - before[name]) for name, counter in watched.items()}
@@ -100,7 +101,7 @@ async def test_rows_usage_activity_and_cursor_move_together(bucket, redis, drain
     assert database.sql("SELECT position FROM drain_cursor") == [(10,)]
     assert await redis.xlen(redis_keys.stream(0)) == 0
     assert await backlog(redis, 0) == Backlog(0, 0.0)
-    assert counters() == {"written": 10, "dropped": 0, "malformed": 0}
+    assert counters() == {"written": 10, "dropped": 0, "malformed": 0, "doubles": 0}
 
 
 async def test_usage_adds_up_over_batches(bucket, drain, database):
@@ -191,7 +192,7 @@ async def test_a_stream_whose_state_was_lost_is_copied_all_the_same(bucket, redi
     await decide(bucket, 1)
     drain.copy()
     assert rows(database) == 8
-    assert counters() == {"written": 8, "dropped": 0, "malformed": 0}
+    assert counters() == {"written": 8, "dropped": 0, "malformed": 0, "doubles": 0}
 
 
 async def test_what_was_copied_but_not_trimmed_is_not_copied_again_under_a_new_epoch(
@@ -226,7 +227,7 @@ async def test_lost_records_are_counted_exactly(bucket, redis, drain, database, 
     await redis.xtrim(redis_keys.stream(0), maxlen=0, approximate=False)
     await decide(bucket, 2)
     drain.copy()
-    assert counters() == {"written": 2, "dropped": 4, "malformed": 0}
+    assert counters() == {"written": 2, "dropped": 4, "malformed": 0, "doubles": 0}
 
 
 async def test_what_cannot_be_read_is_set_aside_and_holds_up_nothing(
@@ -273,7 +274,39 @@ async def test_a_record_may_count_many_denials(redis, drain, database, counters)
     assert database.sql(usage) == [(1, 19 + 2147483647, 2)]
     # Positions and counters go on counting records.
     assert database.sql("SELECT position FROM drain_cursor") == [(7,)]
-    assert counters() == {"written": 5, "dropped": 0, "malformed": 2}
+    assert counters() == {"written": 5, "dropped": 0, "malformed": 2, "doubles": 0}
+
+
+def ticks(when):
+    return int((when - datetime(2025, 1, 1, tzinfo=UTC)).total_seconds() * 16_000_000)
+
+
+async def test_a_decision_that_was_recorded_twice_is_one_row(redis, drain, database, counters):
+    now = datetime.now(UTC)
+    first, second, third = (encode(1, 1, None, f"/{name}") for name in ("first", "second", "third"))
+    late = b" @%d" % ticks(now)
+    await put(redis, (first, b"200 3"), (second, b"200 2"), (second, b"200 2" + late))
+    drain.copy()
+    # A reply was lost: what it had been sent with comes again, and a decision that was never recorded.
+    await put(redis, (first, b"200 3" + late), (third, b"429 0 5" + late), (third, b"429 0 5" + late))
+    drain.copy()
+    assert database.sql("SELECT endpoint, count FROM request_log ORDER BY id") == [
+        ("/first", 1),
+        ("/second", 1),
+        ("/third", 5),
+    ]
+    assert database.sql("SELECT sum(allowed), sum(limited) FROM usage_hourly") == [(2, 5)]
+    assert database.sql("SELECT position FROM drain_cursor") == [(6,)]
+    assert counters() == {"written": 3, "dropped": 0, "malformed": 0, "doubles": 3}
+
+
+async def test_a_record_that_comes_late_stands_at_the_time_of_its_decision(redis, drain, database):
+    when = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
+    await put(redis, (encode(1, 1, None, "/x"), b"200 3 @%d" % ticks(when)))
+    drain.copy()
+    assert database.sql("SELECT timestamp FROM request_log") == [(when,)]
+    hour = when.replace(minute=0, second=0)
+    assert database.sql("SELECT hour, allowed FROM usage_hourly") == [(hour, 1)]
 
 
 async def test_any_text_can_be_an_endpoint(redis, drain, database):
@@ -343,7 +376,7 @@ async def test_the_stream_is_bounded_to_half_of_redis_memory_and_drains_when_it_
         await decide(bucket, 1)
     while drain.copy():
         pass
-    assert counters() == {"written": 900, "dropped": 100, "malformed": 0}
+    assert counters() == {"written": 900, "dropped": 100, "malformed": 0, "doubles": 0}
 
 
 async def test_one_drain_leads_and_the_other_takes_over(bucket, redis_server, database, eventually):
@@ -377,7 +410,7 @@ async def test_a_record_that_postgres_refuses_holds_up_no_other(bucket, drain, d
     found = database.sql("SELECT endpoint FROM request_log ORDER BY id")
     assert found == [("/a",), ("/b",), ("/c",)]
     assert sorted(database.sql("SELECT endpoint FROM usage_hourly")) == found
-    assert counters() == {"written": 3, "dropped": 0, "malformed": 2}
+    assert counters() == {"written": 3, "dropped": 0, "malformed": 2, "doubles": 0}
 
 
 async def test_a_failure_nobody_foresaw_does_not_end_the_drain(

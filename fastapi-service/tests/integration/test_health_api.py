@@ -58,21 +58,31 @@ async def test_a_log_that_lags_makes_it_degraded(client, redis):
     assert (await metrics(client))["request_log_lag_seconds", ()] > 30
 
 
-async def test_without_redis_it_is_down_but_alive(client, redis_server):
+async def test_without_redis_it_is_degraded_but_decides(client, redis_server, issue):
+    key = (await issue())["key"]
     redis_server.kill()
     answer = await client.get("/health")
-    assert answer.status_code == 503
-    assert answer.json()["status"] == "down"
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert answer.json()["checks"]["redis"]["status"] == "down"
+    assert (await client.post("/api/request", headers={"X-API-Key": key})).status_code == 200
     assert (await client.get("/health/live")).json() == {"status": "ok"}
     samples = await metrics(client)
     assert samples["redis_up", ()] == 0
     assert ("request_log_backlog", ()) not in samples
 
 
+async def test_without_redis_and_postgres_it_is_down_but_alive(client, redis_server, database):
+    redis_server.kill()
+    with database.away():
+        answer = await client.get("/health")
+        assert (answer.status_code, answer.json()["status"]) == (503, "down")
+        assert (await client.get("/health/live")).json() == {"status": "ok"}
+
+
 async def test_a_full_redis_counts_as_down(client, redis):
     await redis.config_set("maxmemory", "1")
     answer = await client.get("/health")
-    assert (answer.status_code, answer.json()["checks"]["redis"]["status"]) == (503, "down")
+    assert (answer.status_code, answer.json()["checks"]["redis"]["status"]) == (200, "down")
     assert (await metrics(client))["redis_up", ()] == 0
 
 

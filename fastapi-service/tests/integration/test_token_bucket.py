@@ -23,6 +23,18 @@ from ratelimiter.limiter.token_bucket import TokenBucket
 RECORD = b"1 1 - /x"
 subjects = itertools.count(1)
 
+
+async def once_back(bucket, within_seconds=10.0):
+    """What a look at subject 1 brings as soon as Redis is known to be there."""
+    deadline = monotonic() + within_seconds
+    while True:
+        try:
+            return await bucket.peek(1, Policy.of(10))
+        except LimiterUnavailable:
+            assert monotonic() < deadline, "it was not noticed"
+            await asyncio.sleep(0.01)
+
+
 POLICIES = st.builds(
     Policy.of,
     st.one_of(st.sampled_from([1, 100, 7000, 10**6, 10**9, 10**10]), st.integers(1, 10**10)),
@@ -267,8 +279,8 @@ async def test_calls_overlap_and_each_caller_gets_its_own_answer(bucket):
     await asyncio.gather(*(client(n, policy) for n, policy in enumerate(policies)))
 
 
-async def test_what_waits_for_a_redis_that_is_away_is_bounded(redis_server, bucket, monkeypatch):
-    monkeypatch.setattr("ratelimiter.limiter.shard.MAX_APPENDED", 5)
+async def test_what_waits_for_a_redis_that_is_away_is_bounded(redis_server, bucket):
+    bucket._shards[0]._max_appended = 5
     dropped = metrics.LOG_DROPPED._value.get()
     redis_server.kill()
     for _ in range(8):
@@ -276,6 +288,60 @@ async def test_what_waits_for_a_redis_that_is_away_is_bounded(redis_server, buck
     assert metrics.LOG_DROPPED._value.get() - dropped == 3
     await bucket.flush()
     assert metrics.LOG_DROPPED._value.get() - dropped == 8
+
+
+async def outcomes(redis):
+    """What the stream holds: outcomes, by record."""
+    redis.set_response_callback("XRANGE", lambda reply: reply)
+    entries = await redis.execute_command("XRANGE", redis_keys.stream(0), "-", "+")
+    return [pair for _, fields in entries for pair in zip(fields[2::2], fields[3::2], strict=True)]
+
+
+async def test_what_was_appended_when_the_reply_was_lost_comes_again_with_its_time(
+    redis_server, redis, eventually
+):
+    impatient = TokenBucket(redis, shards=1, timeout_seconds=0.2)
+    await impatient.take(1, Policy.of(10), 1, RECORD)
+    link = impatient._shards[0]._connector.link
+    for number in range(5):
+        impatient.append(1, b"%d 1 - /x" % number, b"429 0")
+    impatient._shards[0]._send_appended()
+    await asyncio.sleep(0)  # it is on its way …
+    link.close()  # … and its reply is lost
+    await eventually(lambda: not impatient._shards[0].is_away)
+
+    async def sent_again():
+        return [
+            outcome for record, outcome in await outcomes(redis) if record[:1] == b"4" and b"@" in outcome
+        ]
+
+    [again] = await eventually(sent_again)
+    seconds, _ = await redis.time()
+    assert abs(int(again.split(b"@")[1]) / TICKS_PER_SECOND + 1_735_689_600 - seconds) < 5
+
+
+async def test_what_is_decided_while_redis_is_away_is_recorded_with_its_time(redis_server, eventually):
+    client = Redis.from_url(redis_server.url, retry=Retry(NoBackoff(), 0), protocol=2)
+    impatient = TokenBucket(client, shards=1, timeout_seconds=0.2)
+    await impatient.take(1, Policy.of(10), 1, RECORD)
+    port = redis_server.port
+    redis_server.kill()
+    with pytest.raises(LimiterUnavailable):
+        await impatient.take(1, Policy.of(10), 1, RECORD)
+    decided = time.time()
+    impatient.append(1, b"2 1 - /x", b"200 5")
+    await asyncio.sleep(1.2)
+    redis_server.start(port=port)
+    await once_back(impatient)
+
+    async def recorded():
+        return [outcome for record, outcome in await outcomes(client) if record == b"2 1 - /x"]
+
+    [outcome] = await eventually(recorded)
+    text, _, ticks = outcome.partition(b" @")
+    assert text == b"200 5"
+    assert abs(int(ticks) / TICKS_PER_SECOND + 1_735_689_600 - decided) < 0.5
+    await client.aclose()
 
 
 async def test_nobody_is_left_waiting_when_connecting_is_cancelled(bucket):
@@ -376,8 +442,10 @@ async def test_a_dead_redis_fails_at_once_and_its_return_is_noticed(redis_server
     with pytest.raises(LimiterUnavailable):
         await bucket.take(1, Policy.of(10), 1, RECORD)
     assert monotonic() - started < 1
+    with pytest.raises(LimiterUnavailable):
+        await bucket.take(1, Policy.of(10), 1, RECORD)
     redis_server.start(port=port)
-    assert (await bucket.take(1, Policy.of(10), 1, RECORD)).remaining == 9
+    assert (await once_back(bucket)).remaining == 10
 
 
 async def test_a_full_redis_counts_as_away_and_changes_nothing(redis, bucket):
@@ -385,8 +453,10 @@ async def test_a_full_redis_counts_as_away_and_changes_nothing(redis, bucket):
     await redis.config_set("maxmemory", "1")
     with pytest.raises(LimiterUnavailable):
         await bucket.take(1, Policy.of(10), 1, RECORD)
+    await asyncio.sleep(0.2)
+    assert bucket._shards[0].is_away, "it answers, but takes no write"
     await redis.config_set("maxmemory", "0")
-    assert (await bucket.peek(1, Policy.of(10))).remaining == 9
+    assert (await once_back(bucket)).remaining == 9
 
 
 async def test_a_client_that_gives_up_disturbs_nobody(bucket):

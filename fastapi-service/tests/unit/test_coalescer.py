@@ -15,7 +15,10 @@ class Stream:
         self.records = []
 
     def append(self, subject, record, outcome):
-        self.records.append((subject, record, outcome))
+        known, _, rest = record.partition(b"%")
+        decision_id, _, endpoint = rest.partition(b" ")
+        assert int(decision_id, 16) > 0, "every decision has an id"
+        self.records.append((subject, known + b" " + endpoint, outcome))
 
     def denials(self):
         """How many denials the records stand for, by what they say."""

@@ -24,7 +24,9 @@ def test_what_is_encoded_is_decoded(key_id, cost, client_ip, endpoint, remaining
     known = encode(key_id, cost, client_ip, endpoint)
     record = decode(known, b"200 %d" % remaining, WHEN)
     expected_ip = client_ip and client_ip.partition("%")[0]
-    assert record == Record(key_id, endpoint, 200, cost, remaining, expected_ip, WHEN)
+    assert record._replace(decision_id=None) == Record(
+        key_id, endpoint, 200, cost, remaining, expected_ip, WHEN
+    )
 
 
 def test_a_refused_key_leaves_no_remaining():
@@ -34,7 +36,42 @@ def test_a_refused_key_leaves_no_remaining():
 @given(st.integers(0, 2**63 - 1), st.integers(1, 2**31 - 1))
 def test_a_denial_may_stand_for_many(remaining, count):
     record = decode(encode(7, 1, None, "/x"), b"429 %d %d" % (remaining, count), WHEN)
-    assert record == Record(7, "/x", 429, 1, remaining, None, WHEN, count)
+    assert record._replace(decision_id=None) == Record(7, "/x", 429, 1, remaining, None, WHEN, count)
+
+
+def test_each_decision_has_an_id_of_its_own():
+    ids = {decode(encode(7, 1, None, "/x"), b"200 1", WHEN).decision_id for _ in range(1000)}
+    assert len(ids) == 1000
+    assert all(0 <= decision_id < 2**63 for decision_id in ids)
+
+
+def test_what_was_recorded_before_decisions_had_ids_is_read():
+    assert decode(b"7 1 - /x y", b"200 1", WHEN) == Record(7, "/x y", 200, 1, 1, None, WHEN)
+
+
+def test_a_record_that_comes_late_keeps_its_time_and_may_be_a_double():
+    tick = 16_000_000
+    record = decode(encode(7, 1, None, "/x"), b"429 0 5 @%d" % (3600 * tick), WHEN)
+    assert (record.timestamp, record.count) == (datetime(2025, 1, 1, 1, tzinfo=UTC), 5)
+    assert record.may_be_double
+    assert not decode(encode(7, 1, None, "/x"), b"429 0 5", WHEN).may_be_double
+
+
+@pytest.mark.parametrize(
+    "known",
+    [b"7 1 -%zz /x", b"7 1 -%ffffffffffffffff /x", b"7 1 -%+1 /x", b"7 1 -%1_0 /x", b"7 1 -%\xff /x"],
+)
+def test_an_id_that_cannot_be_read_is_malformed(known):
+    with pytest.raises(MalformedRecord):
+        decode(known, b"200 1", WHEN)
+
+
+@pytest.mark.parametrize(
+    "outcome", [b"200 1 @", b"200 1 @x", b"200 1 @-1", b"200 1 @9223372036854775807", b"@5"]
+)
+def test_a_time_that_cannot_be_read_is_malformed(outcome):
+    with pytest.raises(MalformedRecord):
+        decode(encode(7, 1, None, "/x"), outcome, WHEN)
 
 
 def test_a_record_stands_for_one_request_where_it_says_nothing():
