@@ -55,6 +55,10 @@ service-test: .venv/.installed-dev ## Test the API on servers of yours: TEST_DAT
 	@: "$${TEST_REDIS_URL:?the address of a Redis for tests alone}"
 	@exec $(BIN)/python -m pytest fastapi-service/tests/integration -n0
 
+.PHONY: faults
+faults: .venv/.installed-dev ## Break everything under load, and see what is lost (7 minutes)
+	@PYTHONPATH=fastapi-service exec $(BIN)/python -m tests.faults
+
 .PHONY: stack-test
 stack-test: .venv/.installed-dev ## Test the containers, as docker-compose.yml starts them (needs Docker; SHORT=1: not all)
 	@docker info >/dev/null 2>&1 || { echo 'No Docker engine answers; see docker info' >&2; exit 1; }

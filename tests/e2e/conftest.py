@@ -82,6 +82,7 @@ class Server:
             "API_PORT": str(port),
             "UVICORN_PORT": str(port),
             "WEB_CONCURRENCY": "2",
+            "DECISION_TIMEOUT_SECONDS": "5",
             **variables,
         }
         self.output = output

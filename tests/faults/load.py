@@ -1,0 +1,82 @@
+"""A steady load: so many requests a second, each at its time, however long the others take."""
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+import httpx
+
+TIMEOUT_SECONDS: Final = 10.0
+DECIDED: Final = frozenset({200, 403, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One request's answer: when it was due (``time.monotonic``), and how long it then took.
+
+    ``status`` is ``None`` where the connection failed, and ``mode`` is that of the fallback, if it decided.
+    """
+
+    due: float
+    seconds: float
+    status: int | None
+    mode: str | None
+    key: str = field(repr=False)
+
+
+class Load:
+    """Clients in a thread, with connections kept alive; who finds an idle one closed asks once more."""
+
+    def __init__(self, url: str, keys: Sequence[str], per_second: float) -> None:
+        self.answers: list[Answer] = []
+        self.planned = 0
+        self._url = url
+        self._keys = keys
+        self._interval = 1 / per_second
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def since(self, when: float) -> list[Answer]:
+        """The answers to what was due since then."""
+        return [answer for answer in list(self.answers) if answer.due >= when]
+
+    async def _run(self) -> None:
+        limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
+        keys = itertools.cycle(self._keys)
+        # One retry, of a connection only: httpx repeats no request that may have arrived.
+        transport = httpx.AsyncHTTPTransport(retries=1, limits=limits)
+        async with (
+            httpx.AsyncClient(transport=transport, timeout=TIMEOUT_SECONDS) as http,
+            asyncio.TaskGroup() as asking,
+        ):
+            due = time.monotonic()
+            while not self._stop.is_set():
+                asking.create_task(self._ask(http, due, next(keys)))
+                self.planned += 1
+                due += self._interval
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+    async def _ask(self, http: httpx.AsyncClient, due: float, key: str) -> None:
+        status, mode = None, None
+        for _ in range(2):
+            try:
+                answer = await http.post(f"{self._url}/api/request", headers={"X-API-Key": key})
+            except httpx.RemoteProtocolError:
+                continue  # an idle connection that was closed meanwhile: every client asks once more
+            except httpx.TransportError:
+                break
+            status, mode = answer.status_code, answer.headers.get("x-ratelimit-mode")
+            break
+        self.answers.append(Answer(due, time.monotonic() - due, status, mode, key))
