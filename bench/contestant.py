@@ -152,8 +152,7 @@ def ours(stack: Stack, instance: Instance, name: str = "ours") -> Contestant:
         stack.folder / f"{name}-{instance.port}.lua",
         instance.cpu,
         instance.settle,
-        # The other kinds of wrong answer show in wrk's own count.
-        instance.errors if flood else lambda: 0.0,
+        instance.errors,
         LIMITED if flood else OK,
         JSON_BODY if name == "ours_json" else "",
     )

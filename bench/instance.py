@@ -78,6 +78,8 @@ class Instance:
             "REQUEST_LOG_DRAIN": "true" if self._drain else "false",
             "PROMETHEUS_MULTIPROC_DIR": str(self._folder / "metrics"),
             "LOG_LEVEL": "warning",
+            # What is measured is decided by Redis, also where the machine makes it wait.
+            "DECISION_TIMEOUT_SECONDS": "5",
         }
         self._server = Child(
             "ours",
@@ -175,8 +177,10 @@ class Instance:
         return "\n".join(child.last_lines(3) for child in (self._server, self._standalone_drain) if child)
 
     def errors(self) -> float:
-        """Requests of the data plane answered with an error that is no 429, by its own metrics."""
+        """Requests of the data plane answered with an error that is no 429, or not decided by Redis."""
         lines = httpx.get(f"{self.url}/metrics", trust_env=False, timeout=10).text.splitlines()
         return sum(
-            float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("rate_limit_errors_total")
+            float(line.rsplit(" ", 1)[1])
+            for line in lines
+            if line.startswith(("rate_limit_errors_total", "rate_limit_fallback_decisions_total"))
         )
