@@ -30,8 +30,8 @@ column's type would have a drain that still runs the old code refuse every recor
 
 **Failure.** PostgreSQL may be away for hours: the stream grows, bounded to half of Redis's
 ``maxmemory`` by ``bound``, in every worker; beyond, the oldest records are dropped, and as records
-are numbered the next drain counts exactly how many. A record takes 25 (a batch of 16) to 71 bytes
-(alone) of Redis: half of 256 MB holds half an hour at 1 000 lone records a second, and longer the
+are numbered the next drain counts exactly how many. A record takes 64 (a batch of 16) to 116 bytes
+(alone) of Redis: half of 256 MB holds 19 minutes at 1 000 lone records a second, and longer the
 busier the workers. A record that cannot be read, or that PostgreSQL refuses, is set aside and
 counted, and never holds up the others.
 """
