@@ -87,7 +87,7 @@ def restore(stack: Stack, path: Path, say: Callable[[str], None], confirm: Calla
     Raises `LocalError` when it cannot, or `confirm` says no; the present database is as it was then.
     """
     dump = look_at(stack, path)
-    stamp = f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}"
+    stamp = f"{datetime.now(UTC):%Y%m%dt%H%M%S%fz}"  # two restores may end in one second
     new, before = f"{stack.database}_restoring_{stamp}", f"{stack.database}_before_{stamp}"
     owner = _require_roles(stack)
     say(f"{path.name} was made at {dump.made_at}. It is restored beside the present database.")

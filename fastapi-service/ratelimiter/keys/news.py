@@ -37,6 +37,7 @@ class KeyNews:
         ``on_all`` is called when any key may have changed: after an edit of a tier, and whenever
         the connection has been made, since news may have been missed before.
         """
+        self.last_heard = monotonic()  # to connect takes a moment, and is no silence yet
         self._thread = threading.Thread(
             target=self._run, args=(on_keys, on_all), name="key-news", daemon=True
         )
@@ -63,6 +64,7 @@ class KeyNews:
             connection.autocommit = True
             with connection.cursor() as db:
                 db.execute(f"LISTEN {CHANNEL}")
+                self.last_heard = monotonic()
                 on_all()
                 poll = select.poll()  # unlike select(), it takes descriptors over 1024
                 poll.register(connection, select.POLLIN)
