@@ -33,9 +33,9 @@ def stack(tmp_path_factory, images):
         stack.down("--volumes")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def site(stack):
-    """The operator, logged in to the admin through nginx."""
+    """The operator, logged in through nginx; anew for each test, since a restore ends sessions."""
     values = {name: stack.values[name] for name in stack.values if name.startswith("DJANGO_SUPERUSER_")}
     site = Site(values | {"ADMIN_URL": stack.url})
     yield site
