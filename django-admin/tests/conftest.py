@@ -73,7 +73,9 @@ def empty_database(django_db_setup, django_db_blocker) -> Iterator[str]:
 @contextmanager
 def scratch_database(label: str) -> Iterator[str]:
     name = f"{connection.settings_dict['NAME']}_{label}"
-    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    # Without FORCE, which would need the right to end an autovacuum worker that happens to be there; a
+    # plain DROP DATABASE has the server end that one.
+    drop = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
     create = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
     server = psycopg2.connect(**connection.get_connection_params() | {"dbname": "postgres"})
     server.autocommit = True
