@@ -13,6 +13,8 @@ import pytest
 from tests.stack.stack import docker
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 POOR_KEYS = 1000
 
 

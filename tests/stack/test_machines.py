@@ -15,6 +15,8 @@ from tests.stack.stack import docker
 from tests.stack.test_tls import self_signed
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 S_CLIENT = ("openssl", "s_client", "-starttls", "postgres", "-connect")
 CONNECT = """
 import os, sys, psycopg2

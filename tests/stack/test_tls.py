@@ -8,6 +8,8 @@ import pytest
 
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 SELF_SIGNED = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1")
 
 
