@@ -17,6 +17,7 @@ from ratelimiter import metrics, redis_keys
 from ratelimiter.errors import LimiterUnavailable
 
 from .connector import SHA, Connector
+from .failures import reason_of
 from .link import Link, Reply
 from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND
 
@@ -232,9 +233,11 @@ class Shard:
     def _ask_again(self, batch: _Batch) -> None:
         insort(self._waiting, batch, key=lambda one: one.deadline)
 
-    def _open_breaker(self, cause: BaseException | None) -> None:
+    def _open_breaker(self, cause: BaseException) -> None:
         """Let nobody wait any more, and look when Redis is back."""
+        metrics.REDIS_FAILURES.labels(reason_of(cause)).inc()
         if not self.is_away:
+            metrics.BREAKER_OPENINGS.inc()
             log.warning("redis_away", shard=self._shard, cause=repr(cause))
         self.is_away = True
         while self._waiting:
