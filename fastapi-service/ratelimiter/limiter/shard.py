@@ -297,7 +297,7 @@ def _timed(item: Arguments, ticks: int) -> Arguments:
 
 def _is_poison(reply: Exception) -> bool:
     """Whether the script failed by itself, as it would again; not Redis, for want of memory or the like."""
-    return isinstance(reply, ResponseError) and str(reply).startswith("ERR") and "OOM" not in str(reply)
+    return isinstance(reply, ResponseError) and str(reply).startswith("ERR") and reason_of(reply) == "other"
 
 
 def _fail(batch: _Batch, cause: BaseException | None) -> None:

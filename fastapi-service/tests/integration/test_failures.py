@@ -103,3 +103,19 @@ def test_what_is_not_to_be_brought_about_here_is_told_by_its_text(failure, reaso
 
 def test_every_reason_is_counted_from_0(failures):
     assert set(failures()) == REASONS
+
+
+async def test_what_a_replica_would_not_take_is_kept_until_it_is_the_primary(redis, bucket, eventually):
+    await bucket.take(1, POLICY, 1, RECORD)
+    dropped = metrics.LOG_DROPPED._value.get()
+    await a_replica(None, redis)
+    bucket.append(1, b"2 1 - /x", b"200 5")
+    with pytest.raises(LimiterUnavailable):
+        await bucket.take(1, POLICY, 1, RECORD)
+    await redis.execute_command("REPLICAOF", "NO", "ONE")
+
+    async def recorded():
+        return b"2 1 - /x" in str(await redis.xrange("rl:{0}:log")).encode()
+
+    await eventually(recorded)
+    assert metrics.LOG_DROPPED._value.get() == dropped
