@@ -88,6 +88,10 @@ LOG_DOUBLES: Final = Counter(
 LOG_MALFORMED: Final = Counter(
     "request_log_malformed_total", "Records or entries of the stream that could not be read."
 )
+STREAM_OVERFLOWS: Final = Counter(
+    "request_log_stream_overflows_total",
+    "Times a stream was at its bound and its oldest entries were dropped; the drain counts the records.",
+)
 DRAIN_FAILURES: Final = Counter(
     "request_log_drain_failures_total",
     "Times the drain had to give up and start again, by what failed.",
