@@ -17,10 +17,12 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from ratelimiter import errors, metrics
-from tests.dashboards import FOLDER, NAMES, expressions, load, metric_names, panels
 from tests.runs import running
 from tests.servers import PROJECT
+from tests.watch.expressions import of_dashboard
 
+FOLDER = PROJECT / "grafana" / "dashboards"
+NAMES = sorted(path.name for path in FOLDER.glob("*.json"))
 COLUMNS = 24
 SUFFIXES = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -30,6 +32,15 @@ OF_THE_PLUGIN = ("target", "step", "titleFormat", "textFormat", "tagKeys", "useV
 OF_GRAFANA = {"__all", "__range", "__rate_interval"}
 
 pytestmark = pytest.mark.parametrize("name", NAMES)
+
+
+def load(name):
+    return json.loads((FOLDER / name).read_text(encoding="utf-8"))
+
+
+def panels(board):
+    """The panels that show numbers: neither rows nor texts."""
+    return [panel for panel in board["panels"] if panel["type"] not in {"row", "text"}]
 
 
 def config(path):
@@ -78,8 +89,8 @@ def exported():
 def test_each_metric_is_exported_or_recorded(name, exported):
     groups = config("prometheus/rules.yml")["groups"]
     recorded = {rule["record"] for group in groups for rule in group["rules"]}
-    for expression in expressions(load(name)):
-        assert metric_names(expression) <= exported | recorded | OF_PROMETHEUS, expression
+    for expression in of_dashboard(FOLDER / name):
+        assert expression.metrics <= exported | recorded | OF_PROMETHEUS, expression
 
 
 def test_each_problem_that_is_asked_for_can_happen(name):
@@ -87,7 +98,8 @@ def test_each_problem_that_is_asked_for_can_happen(name):
     for each in classes:
         classes += each.__subclasses__()
     slugs = {each.slug for each in classes}
-    asked = re.findall(r'problem=~"([^"]+)"', "\n".join(expressions(load(name))))
+    queries = "\n".join(expression.query for expression in of_dashboard(FOLDER / name))
+    asked = re.findall(r'problem=~"([^"]+)"', queries)
     assert {slug for slugs_asked in asked for slug in slugs_asked.split("|")} <= slugs
 
 
