@@ -1,9 +1,10 @@
-"""Why Redis did not decide, in the few words that a metric may carry."""
+"""Why Redis did not decide: in the few words that a metric may carry, and whether it would do so again."""
 
 import re
 from typing import Final
 
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 _REASONS: Final = {"OOM": "full", "READONLY": "readonly", "LOADING": "loading", "MISCONF": "disk"}
@@ -23,3 +24,8 @@ def reason_of(failure: BaseException) -> str:
         return "connection"
     code = _CODE.search(str(failure))
     return _REASONS[code[1]] if code else "other"
+
+
+def is_poison(reply: Exception) -> bool:
+    """Whether the script failed by itself, as it would again; not Redis, for want of memory or the like."""
+    return isinstance(reply, ResponseError) and str(reply).startswith("ERR") and reason_of(reply) == "other"
