@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ratelimiter import errors, metrics
 from tests.runs import running
 from tests.servers import PROJECT
-from tests.watch.expressions import of_dashboard
+from tests.watch.expressions import of_dashboard, of_rules
 
 FOLDER = PROJECT / "grafana" / "dashboards"
 NAMES = sorted(path.name for path in FOLDER.glob("*.json"))
@@ -155,6 +155,20 @@ def test_each_runbook_that_a_panel_names_exists(name):
     for panel in panels(load(name)):
         for names in re.findall(r"[Rr]unbooks? ([A-Z]\w+(?: and [A-Z]\w+)*)", panel["description"]):
             assert set(names.split(" and ")) <= alerts(), panel["title"]
+
+
+def test_each_line_that_a_panel_draws_is_the_bound_of_an_alert_on_the_same_metric(name):
+    alerts = [rule for rule in of_rules(PROJECT) if not rule.is_answered]
+    asked = list(of_dashboard(FOLDER / name))
+    for panel in panels(load(name)):
+        defaults = panel["fieldConfig"]["defaults"]
+        if "thresholdsStyle" in defaults.get("custom", {}):
+            line = re.escape(f"> {defaults['thresholds']['steps'][-1]['value']}")
+            shown = {
+                each for one in asked if one.where == f"{name}: {panel['title']}" for each in one.metrics
+            }
+            bounding = [alert for alert in alerts if re.search(rf"{line}\b", alert.query)]
+            assert any(shown & alert.metrics for alert in bounding), panel["title"]
 
 
 def test_links_lead_to_the_other_dashboards_and_the_runbooks(name):
