@@ -63,6 +63,23 @@ async def test_a_log_that_lags_makes_it_degraded(client, redis):
     assert 0 < samples["redis_memory_used_bytes", ()] < samples["redis_memory_max_bytes", ()] == 256 * 2**20
 
 
+async def test_a_stream_at_its_bound_loses_its_oldest_and_says_so(client, redis, eventually):
+    before = (await metrics(client))["request_log_stream_overflows_total", ()]
+    pipeline = redis.pipeline()
+    for _ in range(4000):  # without an epoch beside them, for which the drain waits
+        pipeline.xadd("rl:{0}:log", {"head": "1 0 0", "record": "x" * 500})
+    await pipeline.execute()
+    await redis.config_set("maxmemory", int(await redis.memory_usage("rl:{0}:log") * 1.9))
+
+    async def overflown():
+        return (await metrics(client))["request_log_stream_overflows_total", ()] > before
+
+    await eventually(overflown)
+    assert 0.8 < (await metrics(client))["request_log_stream_fill_ratio", ()] <= 1
+    assert await redis.xlen("rl:{0}:log") == 3600
+    assert (await client.get("/health")).json()["checks"]["redis"]["status"] == "ok"
+
+
 async def test_without_redis_it_is_degraded_but_decides(client, redis_server, issue):
     key = (await issue())["key"]
     redis_server.kill()
