@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from . import redis_keys
 from .models import APIKey, Tier
-from .request_log import outbox
+from .request_log import bound, outbox
 
 PROBE_TIMEOUT_SECONDS: Final = 1.5
 
@@ -57,6 +57,10 @@ class Probes:
             )
 
         return await _probe(total)
+
+    async def memory(self) -> Probe:
+        """How much of its memory Redis uses, and the streams of theirs: a ``bound.Memory``."""
+        return await _probe(lambda: bound.memory(self._redis, self._shards))
 
     async def postgres(self) -> Probe:
         """Whether PostgreSQL answers."""

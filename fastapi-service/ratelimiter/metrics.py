@@ -51,6 +51,14 @@ FALLBACK_DECISIONS: Final = Counter(
     "Decisions made without Redis, by the mode that the key's tier chose (local or open) and outcome.",
     ["mode", "outcome"],
 )
+REDIS_FAILURES: Final = Counter(
+    "rate_limit_redis_failures_total",
+    "Calls and probes that Redis failed: timeout, connection, full, readonly, loading, disk, other.",
+    ["reason"],
+)
+BREAKER_OPENINGS: Final = Counter(
+    "rate_limit_breaker_openings_total", "Times a worker ceased to wait for Redis and decided without it."
+)
 DURATION: Final = Durations(
     "request_duration_seconds",
     "Time from a request's arrival to its answer, by route template.",
@@ -59,7 +67,7 @@ DURATION: Final = Durations(
 )
 KEY_LOOKUPS: Final = Counter(
     "key_directory_lookups_total",
-    "Keys looked up in PostgreSQL: loaded, or unknown there.",
+    "Keys looked up in PostgreSQL: loaded, or unknown there; or found in their copy while it was away.",
     ["found"],
 )
 KEY_NEWS: Final = Counter(
@@ -80,6 +88,10 @@ LOG_DOUBLES: Final = Counter(
 LOG_MALFORMED: Final = Counter(
     "request_log_malformed_total", "Records or entries of the stream that could not be read."
 )
+STREAM_OVERFLOWS: Final = Counter(
+    "request_log_stream_overflows_total",
+    "Times a stream was at its bound and its oldest entries were dropped; the drain counts the records.",
+)
 DRAIN_FAILURES: Final = Counter(
     "request_log_drain_failures_total",
     "Times the drain had to give up and start again, by what failed.",
@@ -92,6 +104,10 @@ for _problem in ("limiter-unavailable", "keys-unavailable", "internal-error"):
 for _mode in ("local", "open"):
     for _outcome in ("allowed", "limited"):
         FALLBACK_DECISIONS.labels(_mode, _outcome)
+for _reason in ("timeout", "connection", "full", "readonly", "loading", "disk", "other"):
+    REDIS_FAILURES.labels(_reason)
+for _found in ("loaded", "unknown", "copy"):
+    KEY_LOOKUPS.labels(_found)
 for _dependency in ("postgres", "redis", "cursor", "partitions", "process"):
     DRAIN_FAILURES.labels(_dependency)
 

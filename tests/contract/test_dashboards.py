@@ -17,10 +17,12 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from ratelimiter import errors, metrics
-from tests.dashboards import FOLDER, NAMES, expressions, load, metric_names, panels
 from tests.runs import running
 from tests.servers import PROJECT
+from tests.watch.expressions import of_dashboard, of_rules
 
+FOLDER = PROJECT / "grafana" / "dashboards"
+NAMES = sorted(path.name for path in FOLDER.glob("*.json"))
 COLUMNS = 24
 SUFFIXES = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -30,6 +32,15 @@ OF_THE_PLUGIN = ("target", "step", "titleFormat", "textFormat", "tagKeys", "useV
 OF_GRAFANA = {"__all", "__range", "__rate_interval"}
 
 pytestmark = pytest.mark.parametrize("name", NAMES)
+
+
+def load(name):
+    return json.loads((FOLDER / name).read_text(encoding="utf-8"))
+
+
+def panels(board):
+    """The panels that show numbers: neither rows nor texts."""
+    return [panel for panel in board["panels"] if panel["type"] not in {"row", "text"}]
 
 
 def config(path):
@@ -78,8 +89,8 @@ def exported():
 def test_each_metric_is_exported_or_recorded(name, exported):
     groups = config("prometheus/rules.yml")["groups"]
     recorded = {rule["record"] for group in groups for rule in group["rules"]}
-    for expression in expressions(load(name)):
-        assert metric_names(expression) <= exported | recorded | OF_PROMETHEUS, expression
+    for expression in of_dashboard(FOLDER / name):
+        assert expression.metrics <= exported | recorded | OF_PROMETHEUS, expression
 
 
 def test_each_problem_that_is_asked_for_can_happen(name):
@@ -87,7 +98,8 @@ def test_each_problem_that_is_asked_for_can_happen(name):
     for each in classes:
         classes += each.__subclasses__()
     slugs = {each.slug for each in classes}
-    asked = re.findall(r'problem=~"([^"]+)"', "\n".join(expressions(load(name))))
+    queries = "\n".join(expression.query for expression in of_dashboard(FOLDER / name))
+    asked = re.findall(r'problem=~"([^"]+)"', queries)
     assert {slug for slugs_asked in asked for slug in slugs_asked.split("|")} <= slugs
 
 
@@ -143,6 +155,20 @@ def test_each_runbook_that_a_panel_names_exists(name):
     for panel in panels(load(name)):
         for names in re.findall(r"[Rr]unbooks? ([A-Z]\w+(?: and [A-Z]\w+)*)", panel["description"]):
             assert set(names.split(" and ")) <= alerts(), panel["title"]
+
+
+def test_each_line_that_a_panel_draws_is_the_bound_of_an_alert_on_the_same_metric(name):
+    alerts = [rule for rule in of_rules(PROJECT) if not rule.is_answered]
+    asked = list(of_dashboard(FOLDER / name))
+    for panel in panels(load(name)):
+        defaults = panel["fieldConfig"]["defaults"]
+        if "thresholdsStyle" in defaults.get("custom", {}):
+            line = re.escape(f"> {defaults['thresholds']['steps'][-1]['value']}")
+            shown = {
+                each for one in asked if one.where == f"{name}: {panel['title']}" for each in one.metrics
+            }
+            bounding = [alert for alert in alerts if re.search(rf"{line}\b", alert.query)]
+            assert any(shown & alert.metrics for alert in bounding), panel["title"]
 
 
 def test_links_lead_to_the_other_dashboards_and_the_runbooks(name):

@@ -1,10 +1,12 @@
 """However many workers there are, they are one service: counted, drained and told of edits together."""
 
+import contextlib
 import signal
 from collections import Counter
 
 import httpx
 import pytest
+import redis
 
 from tests.servers import ADMIN_API_TOKEN
 from tests.waiting import wait_for
@@ -43,6 +45,27 @@ def test_metrics_drain_and_news_are_right_with_any_number(start, workers):
     )
     assert answer.status_code == 204
     wait_for(lambda: statuses(server, revoked, 20) == {403: 20})
+
+
+def test_decisions_without_redis_are_counted_over_all_workers_and_recorded_later(start, redis_server):
+    server = start()
+    _, key = server.issue(requests_per_hour=1, burst=100)
+    assert statuses(server, key, 10) == {200: 10}
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.config_set("maxmemory", client.info("memory")["used_memory"] + 500_000)
+        with contextlib.suppress(redis.exceptions.OutOfMemoryError):
+            while True:
+                client.append("ballast", "x" * 10_000)
+        assert statuses(server, key, 40) == {200: 40}
+        assert httpx.get(f"{server.url}/health", trust_env=False).json()["status"] == "degraded"
+        wait_for(lambda: server.metric("rate_limit_fallback_decisions_total") == 40)
+        assert server.metric('rate_limit_fallback_decisions_total{mode="local",outcome="allowed"}') == 40
+        assert server.metric('rate_limit_redis_failures_total{reason="full"}') > 0
+        assert server.metric('rate_limit_redis_failures_total{reason="other"}') == 0
+        assert server.metric("rate_limit_breaker_openings_total") in {1, 2}, "once in a worker that was asked"
+        client.delete("ballast")
+    wait_for(lambda: server.rows() == 50)
+    assert server.metric("request_log_dropped_total") == 0
 
 
 def test_a_stop_loses_no_denial_that_was_only_counted(start):

@@ -55,6 +55,11 @@ class Expression:
             if (match[2] or match[1].lower() not in _WORDS) and not _in_string(bare, match.start())
         ]
 
+    @property
+    def metrics(self) -> set[str]:
+        """The names of the metrics that it selects."""
+        return {selector.partition("{")[0].strip() for selector in self.selectors}
+
 
 def of_rules(project: Path) -> Iterator[Expression]:
     """The recording rules, by their name and by their expression; the alerts."""
@@ -69,25 +74,28 @@ def of_rules(project: Path) -> Iterator[Expression]:
 
 
 def of_dashboards(project: Path) -> Iterator[Expression]:
-    """The panels' targets, the variables, and the annotations (which mark what seldom happens)."""
+    """All that the dashboards ask."""
     for path in sorted((project / "grafana" / "dashboards").glob("*.json")):
-        dashboard = json.loads(path.read_text(encoding="utf-8"))
-        variables = dashboard.get("templating", {}).get("list", [])
-        names = [variable["name"] for variable in variables]
-        for panel in _panels(dashboard["panels"]):
-            for target in panel.get("targets", ()):
-                where = f"{path.name}: {panel['title']}"
-                yield Expression(where, _without_variables(target["expr"], names))
-        for variable in variables:
-            if variable["type"] == "query":
-                query = (
-                    variable["query"]["query"] if isinstance(variable["query"], dict) else variable["query"]
-                )
-                yield Expression(f"{path.name}: ${variable['name']}", _series_of(query))
-        for annotation in dashboard.get("annotations", {}).get("list", ()):
-            if "expr" in annotation:
-                where = f"{path.name}: {annotation['name']}"
-                yield Expression(where, _without_variables(annotation["expr"], names), is_answered=False)
+        yield from of_dashboard(path)
+
+
+def of_dashboard(path: Path) -> Iterator[Expression]:
+    """The panels' targets, the variables, and the annotations (which mark what seldom happens)."""
+    dashboard = json.loads(path.read_text(encoding="utf-8"))
+    variables = dashboard.get("templating", {}).get("list", [])
+    names = [variable["name"] for variable in variables]
+    for panel in _panels(dashboard["panels"]):
+        for target in panel.get("targets", ()):
+            where = f"{path.name}: {panel['title']}"
+            yield Expression(where, _without_variables(target["expr"], names))
+    for variable in variables:
+        if variable["type"] == "query":
+            query = variable["query"]["query"] if isinstance(variable["query"], dict) else variable["query"]
+            yield Expression(f"{path.name}: ${variable['name']}", _series_of(query))
+    for annotation in dashboard.get("annotations", {}).get("list", ()):
+        if "expr" in annotation:
+            where = f"{path.name}: {annotation['name']}"
+            yield Expression(where, _without_variables(annotation["expr"], names), is_answered=False)
 
 
 def problems(prometheus_url: str, expressions: Iterable[Expression]) -> list[str]:

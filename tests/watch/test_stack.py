@@ -6,9 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+from urllib.parse import quote
 
 import httpx
 import pytest
+import redis
 
 from local import environment
 from local.ports import free_port
@@ -66,6 +68,22 @@ def test_every_expression_of_the_rules_and_dashboards_has_an_answer(run, prometh
     ]
     found = problems(prometheus.url, mistakes)
     assert [line.split(":")[0] for line in found] == ["renamed", "label", "nothing", "syntax"]
+
+
+def test_a_full_redis_is_alerted_and_said_to_be_full(run, prometheus):
+    with Users(run.values) as users, redis.Redis.from_url(run.values["REDIS_URL"]) as client:
+        users.work()
+        client.config_set("maxmemory", client.info("memory")["used_memory"])
+
+        def all_pending():
+            assert users.ask(users.pro) == 200
+            expected = {"RedisDown", "RedisFull", "DecisionsWithoutRedis"}
+            return expected <= alerts(prometheus.url, "pending")
+
+        wait_for(all_pending, seconds=60)
+    why = 'topk(1, increase(rate_limit_redis_failures_total{job="api"}[1m]))'
+    [sample] = get(prometheus.url, f"query?query={quote(why)}")["result"]
+    assert sample["metric"]["reason"] == "full"
 
 
 def start_watch(state, output, **variables):

@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from ratelimiter.health import Probe, Probes
 from ratelimiter.metrics import HAND_ON_SECONDS
+from ratelimiter.request_log.bound import Memory
 from ratelimiter.request_log.outbox import Backlog
 
 from .schemas import Check, HealthAnswer, Live
@@ -62,15 +63,16 @@ def make_router(probes: Probes) -> APIRouter:
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """The metrics of all workers, in Prometheus's format."""
-        redis, postgres, backlog, active, _ = await asyncio.gather(
+        redis, memory, postgres, backlog, active, _ = await asyncio.gather(
             probes.redis(),
+            probes.memory(),
             probes.postgres(),
             probes.backlog(),
             probes.active_keys(),
             asyncio.sleep(WORKERS_HAND_ON_SECONDS),
         )
         registry = CollectorRegistry()
-        registry.register(_Gauges(redis, postgres, backlog, active))
+        registry.register(_Gauges(redis, memory, postgres, backlog, active))
         directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         if directory:
             MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]  # not typed there
@@ -103,8 +105,9 @@ def _check_log(probe: Probe) -> Check:
 class _Gauges(Collector):
     """The gauges of this scrape; what could not be asked is left out rather than guessed."""
 
-    def __init__(self, redis: Probe, postgres: Probe, backlog: Probe, active: Probe) -> None:
-        self._redis, self._postgres, self._backlog, self._active = redis, postgres, backlog, active
+    def __init__(self, redis: Probe, memory: Probe, postgres: Probe, backlog: Probe, active: Probe) -> None:
+        self._redis, self._memory = redis, memory
+        self._postgres, self._backlog, self._active = postgres, backlog, active
 
     def collect(self) -> Iterable[Metric]:
         yield GaugeMetricFamily(
@@ -113,6 +116,8 @@ class _Gauges(Collector):
         yield GaugeMetricFamily(
             "postgres_up", "Whether PostgreSQL answers (1) or not (0).", self._postgres.answered
         )
+        if self._memory.answered:
+            yield from _memory_gauges(self._memory.value)
         if self._backlog.answered:
             yield GaugeMetricFamily(
                 "request_log_backlog",
@@ -131,6 +136,18 @@ class _Gauges(Collector):
             for tier, count in self._active.value.items():
                 keys.add_metric([tier], count)
             yield keys
+
+
+def _memory_gauges(memory: Memory) -> Iterable[Metric]:
+    # As redis_exporter names them.
+    yield GaugeMetricFamily("redis_memory_used_bytes", "Memory that Redis uses.", memory.used)
+    yield GaugeMetricFamily("redis_memory_max_bytes", "Redis's maxmemory; 0: no limit.", memory.max)
+    if memory.stream_max:
+        yield GaugeMetricFamily(
+            "request_log_stream_fill_ratio",
+            "How much of its bound the fullest stream takes; above 1 its oldest records are dropped.",
+            memory.stream / memory.stream_max,
+        )
 
 
 class _Processes(Collector):

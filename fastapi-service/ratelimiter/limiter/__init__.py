@@ -22,5 +22,6 @@ before a take. What adds tokens besides time (a reset, other limits) must clear 
 Redis's clock, is an argument of the script, so that a call which reaches Redis late does nothing.
 When Redis cannot decide in time, ``LimiterUnavailable`` is raised; a denial is a value. The first such
 failure opens a shard's circuit breaker: then it is raised at once, until a probe finds Redis well again.
+Openings are counted, and each failed call and probe, by what ``failures`` takes for its reason.
 What is decided meanwhile is ``fallback``'s; it is appended to the stream later, with its time.
 """

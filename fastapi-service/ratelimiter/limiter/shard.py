@@ -3,7 +3,6 @@
 import asyncio
 from bisect import insort
 from collections import deque
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from time import monotonic, time
@@ -11,12 +10,13 @@ from typing import Final
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 from ratelimiter import metrics, redis_keys
-from ratelimiter.errors import LimiterUnavailable
 
+from .batch import Answer, Arguments, Batch, timed
 from .connector import SHA, Connector
+from .failures import is_poison, reason_of
 from .link import Link, Reply
 from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND
 
@@ -34,27 +34,7 @@ MAX_APPENDED: Final = 100_000
 FLUSH_SECONDS: Final = 2.0
 """How long the end waits for Redis to take what was appended."""
 
-Answer = tuple[int, int]
-"""Redis's time, and the script's answer."""
-Arguments = tuple[int | str | bytes, int | str | bytes, int, bytes]
-"""An item's arguments of the script."""
-
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class _Batch:
-    """The takes that share a call, with the deadline of the oldest; and outcomes that go along.
-
-    The takes in lists beside each other: an object for each would cost more than its share of the call.
-    """
-
-    deadline: float
-    keys: list[str] = field(default_factory=list)
-    arguments: list[int | str | bytes] = field(default_factory=list)
-    futures: "list[asyncio.Future[Answer]]" = field(default_factory=list)
-    appended: list[Arguments] = field(default_factory=list)
-    sent: float = 0.0
 
 
 class Shard:
@@ -76,9 +56,9 @@ class Shard:
         self._connector = Connector(redis, timeout_seconds)
         self._clock = self._connector.clock
         self._fixed_keys = (redis_keys.stream(shard), redis_keys.stream_state(shard))
-        self._waiting: deque[_Batch] = deque()
+        self._waiting: deque[Batch] = deque()
         self._appended: deque[Arguments] = deque()
-        self._under_way: deque[_Batch] = deque()
+        self._under_way: deque[Batch] = deque()
         self.is_away = False
         """Whether the breaker is open, so that a take would only fail."""
         self._timer: asyncio.TimerHandle | None = None
@@ -107,7 +87,7 @@ class Shard:
             metrics.LOG_DROPPED.inc()
             return
         # What waits for a Redis that is away keeps its own time.
-        self._appended.append(_timed(arguments, self._now()) if self.is_away else arguments)
+        self._appended.append(timed(arguments, self._now()) if self.is_away else arguments)
         self._see_to_appended()
 
     async def flush(self) -> None:
@@ -119,9 +99,9 @@ class Shard:
         metrics.LOG_DROPPED.inc(len(self._appended))
         self._appended.clear()
 
-    def _begin(self, deadline: float) -> _Batch:
+    def _begin(self, deadline: float) -> Batch:
         """A batch that is sent in the loop's next turn, so that all that arrives in this one goes along."""
-        batch = _Batch(deadline)
+        batch = Batch(deadline)
         self._waiting.append(batch)
         asyncio.get_running_loop().call_soon(self._send_waiting)
         return batch
@@ -161,7 +141,7 @@ class Shard:
             self._send(link, self._waiting.popleft())
         self._see_to_appended()
 
-    def _send(self, link: Link, batch: _Batch) -> None:
+    def _send(self, link: Link, batch: Batch) -> None:
         now = monotonic()
         if now >= batch.deadline:
             # No fault of Redis's: this process stood still, or the calls under way are late and will tell.
@@ -184,18 +164,18 @@ class Shard:
             link.send(command, batch.deadline, partial(self._replied, batch))
         except (TypeError, ValueError) as exc:  # a mistake of ours in one of the takes
             self._under_way.remove(batch)
-            _fail(batch, exc)
+            batch.fail(exc)
 
-    def _replied(self, batch: _Batch, reply: Reply) -> None:
+    def _replied(self, batch: Batch, reply: Reply) -> None:
         self._under_way.remove(batch)
         try:
             self._settle(batch, reply)
         except Exception as exc:  # nobody may be left waiting, whatever went wrong
             log.exception("reply_not_understood", shard=self._shard)
-            _fail(batch, exc)
+            batch.fail(exc)
         self._send_waiting()
 
-    def _settle(self, batch: _Batch, reply: Reply) -> None:
+    def _settle(self, batch: Batch, reply: Reply) -> None:
         """Tell the callers. Asking again is safe where the script did nothing, and nowhere else.
 
         A lost reply leaves the outcome unknown: the callers are told that there is no decision.
@@ -205,12 +185,12 @@ class Shard:
             self._ask_again(batch)
             return
         if isinstance(reply, Exception):
-            if _is_poison(reply):
+            if is_poison(reply):
                 metrics.LOG_DROPPED.inc(len(batch.appended))
             else:  # perhaps they are recorded, perhaps not: the drain knows a double by its decision's id
                 at = self._clock.at(batch.sent)
-                self._appended.extendleft(_timed(item, at) for item in reversed(batch.appended))
-            _fail(batch, reply)
+                self._appended.extendleft(timed(item, at) for item in reversed(batch.appended))
+            batch.fail(reply)
             self._open_breaker(reply)
             return
         now = reply[0]
@@ -229,21 +209,23 @@ class Shard:
             else:
                 future.set_result((now, answer))
 
-    def _ask_again(self, batch: _Batch) -> None:
+    def _ask_again(self, batch: Batch) -> None:
         insort(self._waiting, batch, key=lambda one: one.deadline)
 
-    def _open_breaker(self, cause: BaseException | None) -> None:
+    def _open_breaker(self, cause: BaseException) -> None:
         """Let nobody wait any more, and look when Redis is back."""
+        metrics.REDIS_FAILURES.labels(reason_of(cause)).inc()
         if not self.is_away:
+            metrics.BREAKER_OPENINGS.inc()
             log.warning("redis_away", shard=self._shard, cause=repr(cause))
         self.is_away = True
         while self._waiting:
             self._fail_unsent(self._waiting.popleft(), cause)
         self._start_preparing()
 
-    def _fail_unsent(self, batch: _Batch, cause: BaseException | None) -> None:
+    def _fail_unsent(self, batch: Batch, cause: BaseException | None) -> None:
         self._appended.extendleft(reversed(batch.appended))
-        _fail(batch, cause)
+        batch.fail(cause)
 
     def _now(self) -> int:
         """Redis's time in ticks, once it has been heard of: then no jump of this machine's time matters."""
@@ -282,29 +264,3 @@ class Shard:
             log.info("redis_back", shard=self._shard)
         self.is_away = False
         self._send_waiting()
-
-
-def _timed(item: Arguments, ticks: int) -> Arguments:
-    """An outcome to append, with the time at which it was decided."""
-    capacity, outcome, cost, record = item
-    if isinstance(outcome, bytes) and b"@" not in outcome:
-        outcome = b"%b @%d" % (outcome, ticks)
-    return capacity, outcome, cost, record
-
-
-def _is_poison(reply: Exception) -> bool:
-    """Whether the script failed by itself, as it would again; not Redis, for want of memory or the like."""
-    return isinstance(reply, ResponseError) and str(reply).startswith("ERR") and "OOM" not in str(reply)
-
-
-def _fail(batch: _Batch, cause: BaseException | None) -> None:
-    for future in batch.futures:
-        if not future.done():
-            error = unavailable()
-            error.__cause__ = cause
-            future.set_exception(error)
-
-
-def unavailable() -> LimiterUnavailable:
-    """What callers are told when there is no decision."""
-    return LimiterUnavailable("The limiter did not decide in time; try again.", {"Retry-After": "1"})

@@ -9,10 +9,11 @@ from redis.exceptions import RedisError
 
 from ratelimiter import redis_keys
 
+from .batch import Answer, unavailable
 from .decision import Decision
 from .denials import DenialCache
 from .policy import Policy
-from .shard import MAX_APPENDED, Answer, Shard, unavailable
+from .shard import MAX_APPENDED, Shard
 
 
 class TokenBucket:

@@ -369,9 +369,9 @@ async def test_the_stream_is_bounded_to_half_of_redis_memory_and_drains_when_it_
         await decide(bucket, 50, endpoint="/" + "x" * 190)
     used = await redis.memory_usage(redis_keys.stream(0))
     await redis.config_set("maxmemory", used * 4)
-    assert await bound(redis, 0) == 0
+    assert await bound(redis, shards=1) == 0
     await redis.config_set("maxmemory", used)
-    assert await bound(redis, 0) == 100
+    assert await bound(redis, shards=1) == 100
     with pytest.raises(LimiterUnavailable):
         await decide(bucket, 1)
     while drain.copy():

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import re
 import time
@@ -5,6 +6,7 @@ import time
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from redis.exceptions import OutOfMemoryError
 
 
 async def metrics(client):
@@ -55,7 +57,27 @@ async def test_a_log_that_lags_makes_it_degraded(client, redis):
     check = health["checks"]["request_log"]
     assert (check["status"], check["backlog"]) == ("lagging", 7)
     assert check["lag_seconds"] > 30
-    assert (await metrics(client))["request_log_lag_seconds", ()] > 30
+    samples = await metrics(client)
+    assert samples["request_log_lag_seconds", ()] > 30
+    assert 0 < samples["request_log_stream_fill_ratio", ()] < 0.01
+    assert 0 < samples["redis_memory_used_bytes", ()] < samples["redis_memory_max_bytes", ()] == 256 * 2**20
+
+
+async def test_a_stream_at_its_bound_loses_its_oldest_and_says_so(client, redis, eventually):
+    before = (await metrics(client))["request_log_stream_overflows_total", ()]
+    pipeline = redis.pipeline()
+    for _ in range(4000):  # without an epoch beside them, for which the drain waits
+        pipeline.xadd("rl:{0}:log", {"head": "1 0 0", "record": "x" * 500})
+    await pipeline.execute()
+    await redis.config_set("maxmemory", int(await redis.memory_usage("rl:{0}:log") * 1.9))
+
+    async def overflown():
+        return (await metrics(client))["request_log_stream_overflows_total", ()] > before
+
+    await eventually(overflown)
+    assert 0.8 < (await metrics(client))["request_log_stream_fill_ratio", ()] <= 1
+    assert await redis.xlen("rl:{0}:log") == 3600
+    assert (await client.get("/health")).json()["checks"]["redis"]["status"] == "ok"
 
 
 async def test_without_redis_it_is_degraded_but_decides(client, redis_server, issue):
@@ -69,6 +91,7 @@ async def test_without_redis_it_is_degraded_but_decides(client, redis_server, is
     samples = await metrics(client)
     assert samples["redis_up", ()] == 0
     assert ("request_log_backlog", ()) not in samples
+    assert ("redis_memory_used_bytes", ()) not in samples
 
 
 async def test_without_redis_and_postgres_it_is_down_but_alive(client, redis_server, database):
@@ -79,11 +102,37 @@ async def test_without_redis_and_postgres_it_is_down_but_alive(client, redis_ser
         assert (await client.get("/health/live")).json() == {"status": "ok"}
 
 
-async def test_a_full_redis_counts_as_down(client, redis):
-    await redis.config_set("maxmemory", "1")
-    answer = await client.get("/health")
-    assert (answer.status_code, answer.json()["checks"]["redis"]["status"]) == (200, "down")
-    assert (await metrics(client))["redis_up", ()] == 0
+@pytest.fixture
+async def full(redis):
+    """A Redis whose memory is used up, to the last byte that a client may write."""
+    await redis.config_set("maxmemory", (await redis.info("memory"))["used_memory"] + 300_000)
+    with contextlib.suppress(OutOfMemoryError):
+        while True:
+            await redis.append("ballast", "x" * 10_000)
+
+
+async def test_a_full_redis_is_degraded_and_counted_and_decisions_go_on(client, issue, full):
+    key = (await issue(burst=10))["key"]
+    before = await metrics(client)
+    answers = [await client.post("/api/request", headers={"X-API-Key": key}) for _ in range(11)]
+    assert [answer.status_code for answer in answers] == [200] * 10 + [429]
+    assert {answer.headers["x-ratelimit-mode"] for answer in answers} == {"local"}
+    health = await client.get("/health")
+    assert (health.status_code, health.json()["status"]) == (200, "degraded")
+    assert health.json()["checks"]["redis"]["status"] == "down"
+    after = await metrics(client)
+
+    def grown(name, **labels):
+        sample = name, tuple(sorted(labels.items()))
+        return after[sample] - before[sample]
+
+    assert after["redis_up", ()] == 0
+    assert after["redis_memory_used_bytes", ()] >= after["redis_memory_max_bytes", ()] * 0.9
+    assert after["request_log_stream_fill_ratio", ()] == 0, "there was no decision of Redis's to record"
+    assert grown("rate_limit_redis_failures_total", reason="full") >= 1
+    assert grown("rate_limit_breaker_openings_total") == 1
+    assert grown("rate_limit_fallback_decisions_total", mode="local", outcome="allowed") == 10
+    assert grown("rate_limit_fallback_decisions_total", mode="local", outcome="limited") == 1
 
 
 async def test_the_metrics_count_decisions(client, issue):

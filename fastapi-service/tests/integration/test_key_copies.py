@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 import psycopg2
 import pytest
 
-from ratelimiter import redis_keys
+from ratelimiter import metrics, redis_keys
 from ratelimiter.database import make_engine
 from ratelimiter.errors import KeysUnavailable
 from ratelimiter.keys import credentials, directory
@@ -72,8 +72,11 @@ async def test_a_worker_that_starts_without_postgres_knows_the_keys_in_use(worke
     async with worker(database.api_url) as first:
         known = await first.get(secret)
         await copied(secret)
+    from_copies = metrics.KEY_LOOKUPS.labels("copy")._value
+    before = from_copies.get()
     async with worker() as second:
         assert await second.get(secret) == known
+        assert from_copies.get() == before + 1
         with pytest.raises(KeysUnavailable):
             await second.get(insert()[1])
 

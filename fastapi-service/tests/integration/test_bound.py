@@ -1,0 +1,50 @@
+"""The streams' share of Redis's memory: kept, and told."""
+
+import asyncio
+
+import pytest
+
+from ratelimiter import metrics, redis_keys
+from ratelimiter.request_log.bound import bound, memory
+
+SHARDS = 4
+
+
+async def fill(redis, shard, entries):
+    pipeline = redis.pipeline()
+    for _ in range(entries):
+        pipeline.xadd(redis_keys.stream(shard), {"head": "1 0 0", "record": "x" * 500})
+    await pipeline.execute()
+    return await redis.memory_usage(redis_keys.stream(shard))
+
+
+@pytest.fixture
+def overflows():
+    before = metrics.STREAM_OVERFLOWS._value.get()
+    return lambda: metrics.STREAM_OVERFLOWS._value.get() - before
+
+
+async def test_the_shards_streams_share_half_of_the_memory(redis, overflows):
+    taken = [await fill(redis, shard, 100 * (shard + 1)) for shard in range(SHARDS)]
+    await redis.config_set("maxmemory", taken[2] * SHARDS * 2)
+    assert await bound(redis, SHARDS) == 40, "the oldest tenth of the only one above a quarter of the half"
+    lengths = [await redis.xlen(redis_keys.stream(shard)) for shard in range(SHARDS)]
+    assert lengths == [100, 200, 300, 360]
+    assert overflows() == 1
+
+
+async def test_without_a_limit_nothing_is_dropped(redis, overflows):
+    await fill(redis, 0, 100)
+    await redis.config_set("maxmemory", 0)
+    assert await bound(redis, SHARDS) == overflows() == 0
+    told = await memory(redis, SHARDS)
+    assert (told.max, told.stream_max) == (0, 0)
+
+
+async def test_the_memory_that_is_told_is_that_of_the_fullest_stream(redis):
+    _, taken = await asyncio.gather(fill(redis, 1, 10), fill(redis, 2, 100))
+    await redis.config_set("maxmemory", 8_000_000)
+    told = await memory(redis, SHARDS)
+    assert told.stream == taken
+    assert told.stream_max == 1_000_000
+    assert told.stream < told.used < told.max == 8_000_000
