@@ -242,7 +242,6 @@ class ManagementToken(models.Model):
                 fields=["name"],
                 condition=Q(replaces__isnull=True),
                 name="management_token_name_key",
-                violation_error_message="Name: another token has or had it; to renew that one, rotate it.",
             ),
             models.CheckConstraint(
                 name="management_token_digest_check",
@@ -258,14 +257,10 @@ class ManagementToken(models.Model):
             models.CheckConstraint(
                 name="management_token_name_check",
                 condition=Q(name__regex=r"^[a-z0-9][a-z0-9_.-]*$") & ~Q(name="token"),
-                violation_error_message=(
-                    "Name: lower-case letters, digits, ., - and _ only; “token” is the environment's own."
-                ),
             ),
             models.CheckConstraint(
                 name="management_token_scopes_check",
                 condition=Q(scopes__contained_by=["keys:read", "keys:write", "metrics:read"]) & ~Q(scopes=[]),
-                violation_error_message="Scopes: at least one of keys:read, keys:write and metrics:read.",
             ),
             models.CheckConstraint(
                 name="management_token_expires_at_check",

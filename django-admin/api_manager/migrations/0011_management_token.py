@@ -94,9 +94,6 @@ class Migration(migrations.Migration):
                         condition=models.Q(("replaces__isnull", True)),
                         fields=("name",),
                         name="management_token_name_key",
-                        violation_error_message=(
-                            "Name: another token has or had it; to renew that one, rotate it."
-                        ),
                     ),
                     models.CheckConstraint(
                         condition=django.db.models.lookups.Exact(
@@ -115,10 +112,6 @@ class Migration(migrations.Migration):
                             models.Q(("name", "token"), _negated=True),
                         ),
                         name="management_token_name_check",
-                        violation_error_message=(
-                            "Name: lower-case letters, digits, ., - and _ only; "
-                            "“token” is the environment's own."
-                        ),
                     ),
                     models.CheckConstraint(
                         condition=models.Q(
@@ -126,9 +119,6 @@ class Migration(migrations.Migration):
                             models.Q(("scopes", []), _negated=True),
                         ),
                         name="management_token_scopes_check",
-                        violation_error_message=(
-                            "Scopes: at least one of keys:read, keys:write and metrics:read."
-                        ),
                     ),
                     models.CheckConstraint(
                         condition=models.Q(
