@@ -108,7 +108,7 @@ class TokenForm(ModelForm[ManagementToken]):
         r"\A[a-z0-9][a-z0-9_.-]*\Z",
         max_length=50,
         error_messages={"invalid": "Lower-case letters, digits, ., - and _ only."},
-        help_text="Who or what holds it: lower-case letters, digits, ., - and _. The audit says api:<name>.",
+        help_text="Lower-case letters, digits, ., - and _; the audit says api: and this name.",
     )
     scopes = forms.MultipleChoiceField(
         choices=ManagementToken.Scope.choices,
