@@ -4,8 +4,9 @@ Restored and checked is a database of another name, while the platform goes on; 
 the last step. The API, its drain and the admin come back by themselves. What was there before is kept.
 
 What the present database knows is not thrown away where it protects somebody: keys issued since the backup
-are kept, keys stopped since stay stopped, the audit goes on. Everything else is as the file has it. Where
-the present database cannot be read, or is another one (as after a disaster), that is said, and audited.
+are kept, keys stopped since stay stopped, management tokens are as they were, the audit goes on. Everything
+else is as the file has it. Where the present database cannot be read, or is another one (as after a
+disaster), that is said, and audited.
 
 The drain goes on from the file's cursor: records that the stream still has are copied, none twice; those that
 were copied and trimmed since the backup are counted as lost.
@@ -48,6 +49,11 @@ _PRESENT = {
                k.is_active, k.expires_at, k.revoked_at, k.created_at, k.updated_at, old.digest AS replaces
         FROM api_key AS k JOIN tier ON tier.id = k.tier_id LEFT JOIN api_key AS old ON old.id = k.replaces_id
     """,
+    "management_token": """
+        SELECT t.id, t.name, t.hint, t.digest, t.scopes, t.expires_at, t.revoked_at, t.last_used_at,
+               t.created_at, old.digest AS replaces
+        FROM management_token AS t LEFT JOIN management_token AS old ON old.id = t.replaces_id
+    """,
     "audit_event": """
         SELECT id, "timestamp", actor, action, target_type, target_id, detail, client_ip, request_id
         FROM audit_event
@@ -73,12 +79,16 @@ class Dump:
 
 @dataclass(frozen=True)
 class Settled:
-    """Numbers of keys: issued since and kept, stopped since and again, ended by the file, and not known."""
+    """Numbers of keys: issued since and kept, stopped since and again, ended by the file, and not known.
+
+    And of the management tokens that are not known.
+    """
 
     kept: int
     stopped: int
     ended: int
     unknown: int
+    unknown_tokens: int
 
 
 def restore(stack: Stack, path: Path, say: Callable[[str], None], confirm: Callable[[str], bool]) -> str:
@@ -249,6 +259,11 @@ def _tell(settled: Settled, dump: Dump, seconds: float, say: Callable[[str], Non
             f"  {settled.unknown} keys were not in the database before: what became of them is not known.\n"
             f"  One that was revoked after {dump.made_at} WORKS AGAIN: revoke it again.\n"
             "  Keys that were issued after that are gone."
+        )
+    if settled.unknown_tokens:
+        say(
+            f"  {settled.unknown_tokens} management tokens were not in the database before, and are revoked:"
+            " issue new ones."
         )
     say("  Rows of the log that were written after the backup are not in it; the drain counts them as lost.")
     say("  All of this is in the audit, by command:restore.")

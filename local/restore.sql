@@ -21,7 +21,8 @@ SELECT setval(
     greatest(s.last_value, p.last_value, 1)
         + CASE WHEN :unknown > 0 OR NOT :'is_readable'::boolean THEN :gap ELSE 0 END
 ) AS numbered
-FROM (VALUES ('api_key_id_seq'), ('tier_id_seq'), ('request_log_id_seq'), ('audit_event_id_seq')) AS ours (name)
+FROM (VALUES ('api_key_id_seq'), ('tier_id_seq'), ('management_token_id_seq'), ('request_log_id_seq'),
+             ('audit_event_id_seq')) AS ours (name)
 JOIN pg_sequences AS s ON s.schemaname = 'public' AND s.sequencename = name
 LEFT JOIN present.sequence AS p USING (name)
 \g /dev/null
@@ -103,6 +104,54 @@ SELECT 'command:restore', CASE WHEN newly_revoked_at IS NULL THEN 'updated' ELSE
                               THEN jsonb_build_array(expired_at, expires_at) END)))
 FROM present.stopped;
 
+-- Management tokens are as they are now: what was issued since works on, what was ended since stays so. One of
+-- the file that the present database does not know may have been revoked since, and so it is.
+CREATE TABLE present.unknown_token AS
+SELECT id, hint FROM public.management_token AS t
+WHERE NOT EXISTS (SELECT FROM present.management_token AS p WHERE p.digest = t.digest);
+
+WITH revoked AS (
+    UPDATE public.management_token AS t
+    SET revoked_at = now()
+    FROM present.unknown_token AS u
+    WHERE u.id = t.id AND t.revoked_at IS NULL
+    RETURNING t.id, t.hint
+)
+INSERT INTO public.audit_event (actor, action, target_type, target_id, detail)
+SELECT 'command:restore', 'revoked', 'token', id,
+       jsonb_build_object('hint', hint, 'file', :'file', 'reason', 'what became of it after the backup is not known')
+FROM revoked;
+
+WITH ended AS (
+    UPDATE public.management_token AS t
+    SET revoked_at = coalesce(t.revoked_at, p.revoked_at), expires_at = least(t.expires_at, p.expires_at)
+    FROM present.management_token AS p
+    WHERE p.digest = t.digest AND ((t.revoked_at IS NULL AND p.revoked_at IS NOT NULL)
+                                   OR least(t.expires_at, p.expires_at) IS DISTINCT FROM t.expires_at)
+    RETURNING t.id, t.hint, t.revoked_at
+)
+INSERT INTO public.audit_event (actor, action, target_type, target_id, detail)
+SELECT 'command:restore', CASE WHEN revoked_at IS NULL THEN 'updated' ELSE 'revoked' END, 'token', id,
+       jsonb_build_object('hint', hint, 'file', :'file', 'reason', 'ended after the backup')
+FROM ended;
+
+-- Another platform's names and numbers may be those of tokens in the file: of that one we want nothing.
+WITH issued AS (
+    INSERT INTO public.management_token (
+        id, name, hint, digest, scopes, expires_at, revoked_at, last_used_at, created_at, replaces_id
+    )
+    SELECT id, name, hint, digest, scopes, expires_at, revoked_at, last_used_at, created_at,
+           (SELECT old.id FROM present.management_token AS old WHERE old.digest = p.replaces)
+    FROM present.management_token AS p
+    WHERE NOT EXISTS (SELECT FROM present.unknown_token)
+      AND NOT EXISTS (SELECT FROM public.management_token AS t WHERE t.digest = p.digest)
+    RETURNING id, hint
+)
+INSERT INTO public.audit_event (actor, action, target_type, target_id, detail)
+SELECT 'command:restore', 'restored', 'token', id,
+       jsonb_build_object('hint', hint, 'file', :'file', 'reason', 'issued after the backup')
+FROM issued;
+
 -- All else is as the file has it. Some keys so end that worked a moment ago.
 CREATE TABLE present.ended AS
 SELECT k.id, k.hint
@@ -126,6 +175,7 @@ SELECT 'command:restore', 'restored', 'database', 0, jsonb_build_object(
 SELECT 'kept', count(*) FROM present.api_key WHERE new_id IS NOT NULL
 UNION ALL SELECT 'stopped', count(*) FROM present.stopped
 UNION ALL SELECT 'ended', count(*) FROM present.ended
-UNION ALL SELECT 'unknown', :unknown;
+UNION ALL SELECT 'unknown', :unknown
+UNION ALL SELECT 'unknown_tokens', count(*) FROM present.unknown_token;
 
 DROP SCHEMA present CASCADE;

@@ -1,16 +1,22 @@
-"""The audit trail: who did what to which key or tier, written in the transaction that does it."""
+"""The audit trail: who did what to which key, tier or token, written in the transaction that does it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import structlog
 from django.db.models import Model
 from django.http import HttpRequest
 
 from .client import client_ip
-from .models import APIKey, AuditEvent, Tier
+from .models import APIKey, AuditEvent, ManagementToken, Tier
+
+_TARGETS: Final = {
+    APIKey: AuditEvent.Target.KEY,
+    Tier: AuditEvent.Target.TIER,
+    ManagementToken: AuditEvent.Target.TOKEN,
+}
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,17 @@ class Actor:
         return cls(name=f"command:{name}")
 
 
-def record(actor: Actor, action: AuditEvent.Action, target: APIKey | Tier, detail: dict[str, Any]) -> None:
+def record(
+    actor: Actor,
+    action: AuditEvent.Action,
+    target: APIKey | Tier | ManagementToken,
+    detail: dict[str, Any],
+) -> None:
     """Writes one event; ``detail`` says what changed and never holds a secret."""
     AuditEvent.objects.create(
         actor=actor.name,
         action=action,
-        target_type=AuditEvent.Target.KEY if isinstance(target, APIKey) else AuditEvent.Target.TIER,
+        target_type=_TARGETS[type(target)],
         target_id=target.pk,
         detail=detail,
         client_ip=actor.client_ip,

@@ -1,8 +1,9 @@
-"""The format of a key: what is made, what is checked before any I/O, what is stored.
+"""The format of a credential: what is made, what is checked before any I/O, what is stored.
 
-A key reads ``<prefix>_<environment>_<random><checksum>``: 43 base62 characters carry 256 bits
-of randomness, the last 6 are the CRC-32 of everything before them, so that a typo or garbage is
-refused without a look-up and a leaked key can be recognised by secret scanners. The scheme is
+A credential reads ``<prefix>_<environment>_<random><checksum>``. The prefix tells an API key from a token
+of the management API: neither passes for the other, and a leaked one is known for what it is. 43 base62
+characters carry 256 bits of randomness, the last 6 are the CRC-32 of everything before them, so that a typo
+or garbage is refused without a look-up and a leak can be recognised by secret scanners. The scheme is
 GitHub's: https://github.blog/engineering/behind-githubs-new-authentication-token-formats/
 
 Only the SHA-256 digest and a hint are ever stored. A plain digest is enough for 256 random bits;
@@ -17,37 +18,41 @@ import secrets
 import zlib
 from typing import Final
 
-PREFIX: Final = "rlk"
+KEY_PREFIX: Final = "rlk"
+MANAGEMENT_PREFIX: Final = "rlm"
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM_LENGTH: Final = 43
 _CHECKSUM_LENGTH: Final = 6
-_PATTERN: Final = re.compile(
-    rf"{PREFIX}_[a-z]{{1,10}}_[0-9A-Za-z]{{{_RANDOM_LENGTH + _CHECKSUM_LENGTH}}}", re.ASCII
-)
+_PATTERNS: Final = {
+    prefix: re.compile(
+        rf"{prefix}_[a-z]{{1,10}}_[0-9A-Za-z]{{{_RANDOM_LENGTH + _CHECKSUM_LENGTH}}}", re.ASCII
+    )
+    for prefix in (KEY_PREFIX, MANAGEMENT_PREFIX)
+}
 
 
-def generate(environment: str = "live") -> str:
-    """A new random key for an environment, a word such as ``live`` or ``test``."""
+def generate(environment: str = "live", prefix: str = KEY_PREFIX) -> str:
+    """A new random credential for an environment, a word such as ``live`` or ``test``."""
     random = _base62(secrets.randbits(256), _RANDOM_LENGTH)
-    body = f"{PREFIX}_{environment}_{random}"
+    body = f"{prefix}_{environment}_{random}"
     return body + _checksum(body)
 
 
-def is_well_formed(key: str) -> bool:
-    """Whether the text has the shape of a key and its checksum is right."""
-    if _PATTERN.fullmatch(key) is None:
+def is_well_formed(credential: str, prefix: str = KEY_PREFIX) -> bool:
+    """Whether the text has the shape of a credential of that prefix and its checksum is right."""
+    if _PATTERNS[prefix].fullmatch(credential) is None:
         return False
-    return _checksum(key[:-_CHECKSUM_LENGTH]) == key[-_CHECKSUM_LENGTH:]
+    return _checksum(credential[:-_CHECKSUM_LENGTH]) == credential[-_CHECKSUM_LENGTH:]
 
 
-def digest(key: str) -> bytes:
-    """The SHA-256 of a key: 32 bytes, the only form in which it is stored or looked up."""
-    return hashlib.sha256(key.encode("ascii")).digest()
+def digest(credential: str) -> bytes:
+    """The SHA-256 of a credential: 32 bytes, the only form in which it is stored or looked up."""
+    return hashlib.sha256(credential.encode("ascii")).digest()
 
 
-def hint(key: str) -> str:
-    """What of a key may be shown, such as ``rlk_live_3fA9…x9Zq``."""
-    prefix, environment, random = key.split("_")
+def hint(credential: str) -> str:
+    """What of a credential may be shown, such as ``rlk_live_3fA9…x9Zq``."""
+    prefix, environment, random = credential.split("_")
     return f"{prefix}_{environment}_{random[:4]}…{random[-4:]}"
 
 

@@ -1,4 +1,4 @@
-"""What an operator may say of a key or a tier, checked the same in the admin site and in commands."""
+"""What an operator may say of a key, tier or management token; the same in the admin site and in commands."""
 
 from datetime import timedelta
 from typing import Any, Final
@@ -7,9 +7,9 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from . import credentials, keys, tiers
+from . import credentials, keys, tiers, tokens
 from .generic import ModelForm
-from .models import MAX_BURST, MAX_REFILL_HOURS, MAX_REQUESTS_PER_HOUR, APIKey, Tier
+from .models import MAX_BURST, MAX_REFILL_HOURS, MAX_REQUESTS_PER_HOUR, APIKey, ManagementToken, Tier
 
 MAX_GRACE: Final = timedelta(days=90)
 
@@ -101,15 +101,52 @@ class KeyForm(ModelForm[APIKey]):
         return data
 
 
+class TokenForm(ModelForm[ManagementToken]):
+    """A management token to be issued."""
+
+    name = forms.RegexField(
+        r"\A[a-z0-9][a-z0-9_.-]*\Z",
+        max_length=50,
+        error_messages={"invalid": "Lower-case letters, digits, ., - and _ only."},
+        help_text="Lower-case letters, digits, ., - and _; the audit says api: and this name.",
+    )
+    scopes = forms.MultipleChoiceField(
+        choices=ManagementToken.Scope.choices,
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": "Choose at least one."},
+        help_text="What it opens; that never changes afterwards.",
+    )
+
+    class Meta:  # noqa: D106  # Django's own
+        model = ManagementToken
+        fields = tokens.FIELDS
+
+    def clean_name(self) -> str:
+        """Refuses a name by which the audit means another."""
+        name: str = self.cleaned_data["name"]
+        if name == tokens.BOOTSTRAP_NAME:
+            raise ValidationError("The audit so calls the token of the API's environment.")
+        if ManagementToken.objects.filter(name=name).exists():
+            raise ValidationError("Another token has or had this name; to renew that one, rotate it.")
+        return name
+
+    def clean_expires_at(self) -> Any:
+        """Refuses an expiry that has passed already."""
+        expires_at = self.cleaned_data["expires_at"]
+        if expires_at is not None and expires_at <= timezone.now():
+            raise ValidationError("This time has passed.")
+        return expires_at
+
+
 class RotateForm(forms.Form):
-    """How long the old key goes on working."""
+    """How long the old key or token goes on working."""
 
     grace_minutes = forms.IntegerField(
         label="Grace, in minutes",
         min_value=0,
         max_value=int(MAX_GRACE.total_seconds() // 60),
         initial=60,
-        help_text="How long the old key still works, so that its users can change over. 0: not at all.",
+        help_text="How long the old one still works, so that its users can change over. 0: not at all.",
     )
 
     @property

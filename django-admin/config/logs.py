@@ -10,12 +10,14 @@ from typing import Any
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
-_KEY = re.compile(r"(rlk_[a-z]{1,10}_[0-9A-Za-z]{4})[0-9A-Za-z]{8,}")
+_SECRET = re.compile(r"(rl[km]_[a-z]{1,10}_[0-9A-Za-z]{4})[0-9A-Za-z]{8,}")
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Shortens anything like an API key: the last line of defence, for no caller logs one."""
-    return {name: _KEY.sub(r"\1…", text) if isinstance(text, str) else text for name, text in event.items()}
+    """Shortens anything like a key or management token: the last line of defence, for no caller logs one."""
+    return {
+        name: _SECRET.sub(r"\1…", text) if isinstance(text, str) else text for name, text in event.items()
+    }
 
 
 def logging_config(level: str) -> dict[str, Any]:

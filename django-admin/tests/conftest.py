@@ -11,11 +11,12 @@ from django.db import connection
 from django.test import Client
 from psycopg2 import sql
 
-from api_manager import keys
+from api_manager import keys, tokens
 from api_manager.audit import Actor
-from api_manager.models import APIKey, Tier
+from api_manager.models import APIKey, ManagementToken, Tier
 
 IssueKey = Callable[..., keys.Issued]
+IssueToken = Callable[..., tokens.Issued]
 
 
 @pytest.fixture
@@ -45,6 +46,17 @@ def issue_key() -> IssueKey:
         return keys.issue(key, Actor("test:fixture"))
 
     return issue_key
+
+
+@pytest.fixture
+def issue_token(db) -> IssueToken:
+    """Issue a management token in the test's own transaction."""
+
+    def issue_token(name: str = "ci", scopes=("keys:read",), **fields) -> tokens.Issued:
+        token = ManagementToken(name=name, scopes=list(scopes), **fields)
+        return tokens.issue(token, Actor("test:fixture"))
+
+    return issue_token
 
 
 @pytest.fixture(scope="session")

@@ -128,14 +128,15 @@ def formatter() -> logging.Formatter:
     return options.pop("()")(**options)
 
 
-def test_a_log_line_is_json_without_keys_or_local_variables(formatter):
-    secret = "rlk_live_" + "Ab1" * 17
+@pytest.mark.parametrize("prefix", ["rlk", "rlm"])
+def test_a_log_line_is_json_without_secrets_or_local_variables(formatter, prefix):
+    secret = f"{prefix}_live_" + "Ab1" * 17
     try:
         len(secret) / 0
     except ZeroDivisionError:
         record = logging.LogRecord("x", logging.ERROR, "", 0, "lost %s", (secret,), sys.exc_info())
     line = json.loads(formatter.format(record))
-    assert line["event"] == "lost rlk_live_Ab1A…"
+    assert line["event"] == f"lost {prefix}_live_Ab1A…"
     assert {"time", "level", "logger", "exception"} <= set(line)
     assert "Ab1Ab1" not in json.dumps(line)
 

@@ -20,6 +20,10 @@ beside the workers, copies the stream into PostgreSQL and moves its cursor in on
 **An operator's edit** (``keys.news``). A trigger announces every change, by Django, this API or psql;
 each worker drops what it cached.
 
+**A management call** (``api.authorization``). ``Authorization`` → has its address failed too often
+(``limiter.throttle``)? → the environment's token, else one of ``keys.tokens``, looked up each time → its
+scopes → ``keys.management``, which audits it under the token's name.
+
 **When something is away.** Redis: within the decision timeout the worker decides as the key's tier chose
 (``limiter.fallback``), says so, and records it later. PostgreSQL: keys in use keep working, also in a worker
 that starts meanwhile (``keys.copies``), others get 503, the log waits in its stream.

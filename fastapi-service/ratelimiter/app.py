@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from . import __version__
 from .api import decisions, docs, health, keys, openapi, problems, usage
+from .api.authorization import Authorizer
 from .api.edge import Edge
 from .database import make_engine
 from .health import Probes
@@ -24,7 +25,9 @@ from .keys.directory import LOOKUP_THREADS, REVALIDATION_THREADS, KeyDirectory
 from .keys.management import KeyManager
 from .keys.news import KeyNews
 from .keys.store import KeyStore
+from .keys.tokens import TokenStore
 from .limiter.fallback import Fallback
+from .limiter.throttle import FailureThrottle
 from .limiter.token_bucket import TokenBucket
 from .request_log.bound import keep_bounded
 from .request_log.coalescer import Coalescer
@@ -33,6 +36,7 @@ from .settings import Settings, load_settings
 
 PROBE_THREADS: Final = 2
 MANAGEMENT_CONNECTIONS: Final = 5
+TOKEN_THREADS: Final = 2
 OTHER_REDIS_CONNECTIONS: Final = 100
 """For probes and resets; each shard keeps one of its own."""
 
@@ -40,7 +44,7 @@ DESCRIPTION: Final = """
 Exact rate limits for everyone who holds a key.
 
 Send your key as `X-API-Key`: `POST /api/request` spends tokens, `GET /api/check` shows what is left.
-Operators send the management token as `Authorization: Bearer …`.
+Operators send a management token as `Authorization: Bearer …`; each route says which scope it takes.
 """
 
 
@@ -80,6 +84,7 @@ def create_app(settings: Settings | None = None) -> Application:
     # Connections of their own, so that neither a flood nor a lock elsewhere can take them.
     lookup_engine = make_engine(database_url, pool_size=LOOKUP_THREADS + REVALIDATION_THREADS)
     probe_engine = make_engine(database_url, pool_size=PROBE_THREADS)
+    token_engine = make_engine(database_url, pool_size=TOKEN_THREADS)
     bucket = TokenBucket(
         client, shards=settings.redis_shards, timeout_seconds=settings.decision_timeout_seconds
     )
@@ -89,6 +94,13 @@ def create_app(settings: Settings | None = None) -> Application:
     coalescer = Coalescer(bucket.append)
     manager = KeyManager(engine, environment=settings.key_environment)
     probing = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe")
+    finding_tokens = ThreadPoolExecutor(TOKEN_THREADS, thread_name_prefix="token")
+    authorizer = Authorizer(
+        settings.admin_api_token.get_secret_value(),
+        TokenStore(token_engine),
+        FailureThrottle(client, settings.web_concurrency),
+        finding_tokens,
+    )
     probes = Probes(client, probe_engine, probing, settings.redis_shards)
 
     @asynccontextmanager
@@ -109,9 +121,10 @@ def create_app(settings: Settings | None = None) -> Application:
             for thread in drains:
                 await asyncio.to_thread(thread.join, 2.0)
             bounding.cancel()
-            probing.shutdown(wait=False, cancel_futures=True)
+            for executor in (probing, finding_tokens):
+                executor.shutdown(wait=False, cancel_futures=True)
             await client.aclose()
-            for each in (engine, lookup_engine, probe_engine):
+            for each in (engine, lookup_engine, probe_engine, token_engine):
                 each.dispose()
 
     management = FastAPI(
@@ -124,14 +137,16 @@ def create_app(settings: Settings | None = None) -> Application:
         redoc_url=None,
         openapi_tags=[
             {"name": "data plane", "description": "For whoever holds a key."},
-            {"name": "keys", "description": "For operators, with the management token."},
+            {"name": "keys", "description": "For operators, with a management token."},
             {"name": "health", "description": "For probes and Prometheus."},
         ],
     )
     problems.register(management)
-    management.include_router(keys.make_router(settings.admin_api_token.get_secret_value(), manager, bucket))
+    management.include_router(keys.make_router(authorizer, manager, bucket))
     management.include_router(usage.make_router(engine, directory))
-    management.include_router(health.make_router(probes))
+    management.include_router(
+        health.make_router(probes, authorizer if settings.metrics_require_token else None)
+    )
     openapi.install(management)
     docs.install(management)
     Instrumentator(excluded_handlers=["/metrics"]).instrument(management)

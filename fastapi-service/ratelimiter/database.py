@@ -5,6 +5,11 @@ from typing import Any, Final
 import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812  # the class has a lower-case name
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+AWAY: Final = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
+"""What SQLAlchemy raises when PostgreSQL is away; ``InternalError``: a standby, which takes no writes."""
 
 _OPTIONS: Final[dict[str, Any]] = {
     "connect_timeout": 3,

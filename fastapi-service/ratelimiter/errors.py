@@ -52,6 +52,25 @@ class KeyRefused(ApiError):
     status, slug, title = 403, "key-refused", "The key may not be used"
 
 
+@dataclass
+class MissingScope(ApiError):
+    """A good token that does not open this; ``scope`` names what would (RFC 6750, 3.1)."""
+
+    scope: str = ""
+
+    status, slug, title = 403, "missing-scope", "The token lacks a scope"
+
+    @classmethod
+    def of(cls, scope: str) -> Self:
+        """The error of a token without a scope."""
+        challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
+        return cls(f"This takes a token with the scope {scope}.", {"WWW-Authenticate": challenge}, scope)
+
+    def problem(self) -> dict[str, Any]:
+        """The members of the problem document, with the scope that is needed."""
+        return super().problem() | {"scope": self.scope}
+
+
 class NotFound(ApiError):
     """Nothing lives there."""
 
@@ -109,6 +128,12 @@ class InvalidInput(ApiError):
     def problem(self) -> dict[str, Any]:
         """The members of the problem document, with the fields that are wrong."""
         return super().problem() | {"errors": self.errors}
+
+
+class TooManyFailures(ApiError):
+    """Too many failed attempts came from this address; ``headers`` carries Retry-After."""
+
+    status, slug, title = 429, "too-many-failures", "Too many failed attempts"
 
 
 class Unavailable(ApiError):

@@ -75,6 +75,20 @@ KEY_NEWS: Final = Counter(
     "News of edited keys and tiers, and events of the connection that brings them.",
     ["event"],
 )
+TOKEN_REFUSALS: Final = Counter(
+    "management_token_refusals_total",
+    "Calls refused for want of a good management token: missing, malformed, unknown, revoked, expired,"
+    " without the scope, or throttled after too many failures.",
+    ["reason"],
+)
+TOKENS_FROM_MEMORY: Final = Counter(
+    "management_tokens_from_memory_total",
+    "Scrapes let in by a token that was good when PostgreSQL last answered.",
+)
+FAILURES_COUNTED_ALONE: Final = Counter(
+    "management_failures_counted_alone_total",
+    "Questions to the throttle of failed attempts that Redis did not answer, so that the worker did.",
+)
 LOG_WRITTEN: Final = Counter(
     "request_log_written_total", "Records copied from the stream into the request log."
 )
@@ -110,6 +124,9 @@ for _found in ("loaded", "unknown", "copy"):
     KEY_LOOKUPS.labels(_found)
 for _dependency in ("postgres", "redis", "cursor", "partitions", "process"):
     DRAIN_FAILURES.labels(_dependency)
+
+for _reason in ("missing", "malformed", "unknown", "revoked", "expired", "scope", "throttled"):
+    TOKEN_REFUSALS.labels(_reason)
 
 HAND_ON_SECONDS: Final = 0.002
 

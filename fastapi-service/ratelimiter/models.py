@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import INET, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, INET, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from .bounds import MAX_BURST, MAX_REFILL_HOURS, MAX_REQUESTS_PER_HOUR
@@ -111,6 +111,46 @@ class APIKey(Base):
     tier: Mapped[Tier] = relationship(lazy="raise_on_sql")
 
 
+class ManagementToken(Base):
+    """A token of the management API: its digest, what it opens, and until when. Never deleted."""
+
+    __tablename__ = "management_token"
+    __table_args__ = (
+        UniqueConstraint("digest", name="management_token_digest_key"),
+        UniqueConstraint("replaces_id", name="management_token_replaces_key"),
+        Index("management_token_name_key", "name", unique=True, postgresql_where=text("replaces_id IS NULL")),
+        CheckConstraint("octet_length(digest) = 32", name="management_token_digest_check"),
+        CheckConstraint(
+            "name ~ '^[a-z0-9][a-z0-9_.-]*$' AND NOT (name = 'token')", name="management_token_name_check"
+        ),
+        CheckConstraint(
+            "scopes <@ ARRAY['keys:read', 'keys:write', 'metrics:read'] AND NOT (scopes = '{}')",
+            name="management_token_scopes_check",
+        ),
+        CheckConstraint(
+            "expires_at >= '2000-01-01 00:00:00+00'::timestamptz"
+            " AND expires_at < '9000-01-01 00:00:00+00'::timestamptz",
+            name="management_token_expires_at_check",
+        ),
+        CheckConstraint(
+            "NOT (replaces_id = id AND replaces_id IS NOT NULL)", name="management_token_replaces_check"
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(String(50))
+    hint: Mapped[str] = mapped_column(String(32))
+    digest: Mapped[bytes]
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    replaces_id: Mapped[int | None] = mapped_column(
+        ForeignKey("management_token.id", deferrable=True, initially="DEFERRED")
+    )
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
 class RequestLog(Base):
     """One decision: an admitted request is a row of its own, denials may share one."""
 
@@ -188,11 +228,13 @@ class KeyActivity(Base):
 
 
 class AuditEvent(Base):
-    """Who did what to which key or tier; written by both services, never changed."""
+    """Who did what to which key, tier or management token; written by both services, never changed."""
 
     __tablename__ = "audit_event"
     __table_args__ = (
-        CheckConstraint("target_type IN ('key', 'tier', 'database')", name="audit_event_target_type_check"),
+        CheckConstraint(
+            "target_type IN ('key', 'tier', 'database', 'token')", name="audit_event_target_type_check"
+        ),
         CheckConstraint("NOT (actor = '')", name="audit_event_actor_check"),
         Index("audit_event_target_idx", "target_type", "target_id"),
     )

@@ -23,6 +23,11 @@ def key_digest(key_id: int) -> str:
     return f"rl:key-digest:{key_id}"
 
 
+def failures(client: int) -> str:
+    """The bucket of a client's failed attempts to authenticate."""
+    return f"rl:failures:{client}"
+
+
 def shard_of(subject: int, shards: int) -> int:
     """The shard a bucket's subject lives on."""
     return crc32(b"%d" % subject) % shards if shards > 1 else 0

@@ -76,6 +76,9 @@ class Settings(DrainSettings):
             raise ValueError("expected visible ASCII characters only, as a header can carry")
         return token
 
+    metrics_require_token: bool = Field(
+        default=False, description="Whether /metrics asks for a management token with metrics:read."
+    )
     api_port: Annotated[int, Field(ge=1, le=65535)] = 8000
     web_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Worker processes.")
     forwarded_allow_ips: str = Field(

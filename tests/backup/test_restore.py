@@ -267,3 +267,39 @@ def test_a_day_that_was_archived_whole_is_not_written_over(platform, tmp_path):
     platform.restore(path)
     manage(platform.url(OWNER), "archive_requests", "--directory", str(archive))
     assert file.read_bytes() == whole
+
+
+def test_management_tokens_are_as_the_present_database_has_them(platform, tmp_path):
+    for name in ("revoked", "shortened", "untouched"):
+        platform.issue_token(name, expires_at="2090-01-01Z")
+    path = platform.backup(tmp_path)
+    platform.sql("UPDATE management_token SET revoked_at = '2026-11-01Z' WHERE name = 'revoked'")
+    platform.sql("UPDATE management_token SET expires_at = '2080-01-01Z' WHERE name = 'shortened'")
+    first = platform.issue_token("since")
+    platform.issue_token("since", digest="sha256('second')", replaces_id=first)
+    present = "SELECT * FROM management_token ORDER BY id"
+    before = platform.sql(present)
+    platform.restore(path)
+    assert platform.sql(present) == before
+    numbers = {row[1]: row[0] for row in before if row[0] != first}
+    assert set(platform.audit()) == {
+        ("revoked", "token", numbers["revoked"]),
+        ("updated", "token", numbers["shortened"]),
+        ("restored", "token", first),
+        ("restored", "token", numbers["since"]),
+        ("restored", "database", 0),
+    }
+    assert platform.issue_token("next") > numbers["since"]
+
+
+def test_a_management_token_of_which_nothing_is_known_is_revoked(platform, tmp_path):
+    number = platform.issue_token("ci")
+    path = platform.backup(tmp_path)
+    platform.sql("ALTER TABLE management_token DISABLE TRIGGER USER; DELETE FROM management_token")
+    platform.sql("ALTER TABLE management_token ENABLE TRIGGER USER")
+    platform.issue_token("ci", digest="sha256('of another platform')")
+    platform.restore(path)
+    [(known, is_revoked)] = platform.sql("SELECT id, revoked_at IS NOT NULL FROM management_token")
+    assert (known, is_revoked) == (number, True)
+    assert ("revoked", "token", number) in platform.audit()
+    assert any("1 management tokens were not in the database before" in line for line in platform.said)

@@ -34,9 +34,10 @@ def test_the_code_is_the_same():
 
 
 @pytest.mark.parametrize(("maker", "reader"), [(API, ADMIN), (ADMIN, API)])
+@pytest.mark.parametrize("prefix", [API.KEY_PREFIX, API.MANAGEMENT_PREFIX])
 @given(environment=st.from_regex(r"[a-z]{1,10}", fullmatch=True))
-def test_what_one_makes_the_other_reads(maker, reader, environment):
-    key = maker.generate(environment)
-    assert reader.is_well_formed(key)
-    assert reader.digest(key) == maker.digest(key)
-    assert reader.hint(key) == maker.hint(key)
+def test_what_one_makes_the_other_reads(maker, reader, prefix, environment):
+    credential = maker.generate(environment, prefix)
+    assert reader.is_well_formed(credential, prefix)
+    assert reader.digest(credential) == maker.digest(credential)
+    assert reader.hint(credential) == maker.hint(credential)

@@ -9,24 +9,28 @@ from django.utils.safestring import SafeString
 from api_manager.models import AuditEvent
 
 from .filters import TargetFilter
-from .links import key_url, tier_url
+from .links import key_url, tier_url, token_url
 from .readonly import ReadOnlyAdmin
 
-_URLS = {AuditEvent.Target.KEY: key_url, AuditEvent.Target.TIER: tier_url}
+_URLS = {
+    AuditEvent.Target.KEY: key_url,
+    AuditEvent.Target.TIER: tier_url,
+    AuditEvent.Target.TOKEN: token_url,
+}
 
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyAdmin[AuditEvent]):
-    """Who did what to which key or tier, through either service."""
+    """Who did what to which key, tier or management token, through either service."""
 
     list_display = ("timestamp", "actor", "action", "target", "what_changed", "client_ip")
     list_filter = ("action", "target_type", TargetFilter)
     search_fields = ("=actor", "=request_id", "=target_id")
-    search_help_text = "An actor (admin:alice), a request id, or the number of a key or tier, in full."
+    search_help_text = "An actor (admin:alice), a request id, or the number of a key, tier or token, in full."
 
     @admin.display
     def target(self, event: AuditEvent) -> SafeString:
-        """The key or tier, and the way to it; or the database."""
+        """The key, tier or token, and the way to it; or the database."""
         if event.target_type == AuditEvent.Target.DATABASE:
             return format_html("{}", event.target_type)
         url = _URLS[AuditEvent.Target(event.target_type)](event.target_id)
@@ -43,4 +47,6 @@ class AuditEventAdmin(ReadOnlyAdmin[AuditEvent]):
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "–"
     return "–" if value in (None, "") else str(value)

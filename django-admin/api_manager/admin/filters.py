@@ -98,7 +98,7 @@ class KeyFilter(NumberFilter):
 
 
 class TargetFilter(NumberFilter):
-    """The events of the key and of the tier of a number."""
+    """The events of the key, the tier and the management token of a number."""
 
     title = "target number"
     parameter_name = "target_id"

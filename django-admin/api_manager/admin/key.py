@@ -1,17 +1,13 @@
 """Keys: the list, the form and the actions. The pages beside them stand in ``key_pages``."""
 
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import display_for_value
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import QuerySet
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.http import HttpRequest
 
 from api_manager import credentials, keys
 from api_manager.audit import Actor
@@ -19,10 +15,9 @@ from api_manager.forms import KeyForm
 from api_manager.models import APIKey, Tier
 
 from .filters import StatusFilter
-from .key_pages import KeyPages, Operation
+from .issuing import Operation
+from .key_pages import KeyPages
 from .links import key_link
-
-MAX_REVOKED_AT_ONCE = 200
 
 
 @admin.register(APIKey)
@@ -85,10 +80,6 @@ class KeyAdmin(KeyPages):
         """The form of a new key proposes the smallest tier, as the API does."""
         return {"tier": Tier.objects.first()} | super().get_changeform_initial_data(request)
 
-    def has_delete_permission(self, _request: HttpRequest, _obj: APIKey | None = None) -> bool:
-        """Nobody may: the log and the audit trail point at keys."""
-        return False
-
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[APIKey], search_term: str
     ) -> tuple[QuerySet[APIKey], bool]:
@@ -102,16 +93,6 @@ class KeyAdmin(KeyPages):
             )
             return queryset.none(), False
         return super().get_search_results(request, queryset, search_term)
-
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        """Offers one way to save: after adding, the page that shows the key must be looked at."""
-        context |= {
-            "show_save_and_add_another": False,
-            "show_save_and_continue": not kwargs.get("add", False),
-        }
-        return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(
         description="requests per hour", ordering=Coalesce("requests_per_hour", "tier__requests_per_hour")
@@ -127,11 +108,6 @@ class KeyAdmin(KeyPages):
             f"{intcomma(key.effective_requests_per_hour)} requests per hour, "
             f"burst {intcomma(key.effective_burst)}"
         )
-
-    @admin.display(description="status")
-    def state(self, key: APIKey) -> SafeString:
-        """What the key is good for now."""
-        return format_html('<span class="status status-{}">{}</span>', key.status, key.status.label)
 
     @admin.display(description="active", boolean=True)
     def usable(self, key: APIKey) -> bool:
@@ -164,10 +140,6 @@ class KeyAdmin(KeyPages):
         else:
             self.remember(request, keys.issue(obj, actor))
 
-    def response_add(self, request: HttpRequest, _obj: APIKey, _post_url: str | None = None) -> HttpResponse:
-        """Shows the key: here and now, for it is nowhere afterwards."""
-        return self.shown_once(request, self.remembered(request))
-
     @admin.action(description="Activate selected keys", permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> None:
         """Lets paused keys work again."""
@@ -177,28 +149,6 @@ class KeyAdmin(KeyPages):
     def pause(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> None:
         """Stops keys until they are activated."""
         self._set_each(request, queryset, keys.pause, "Paused")
-
-    @admin.action(description="Rotate the selected key…", permissions=["change"])
-    def rotate(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
-        """Leads to the page that asks for the grace."""
-        selected = list(queryset[:2])
-        if len(selected) != 1:
-            self.message_user(
-                request, "Rotate one key at a time: its successor is shown once.", messages.ERROR
-            )
-            return None
-        return HttpResponseRedirect(reverse("admin:api_manager_apikey_rotate", args=[selected[0].pk]))
-
-    @admin.action(description="Revoke selected keys…", permissions=["change"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
-        """Leads to the page that asks whether it is meant."""
-        ids = list(queryset.values_list("pk", flat=True)[: MAX_REVOKED_AT_ONCE + 1])
-        if len(ids) > MAX_REVOKED_AT_ONCE:
-            text = f"Revoking is final: at most {MAX_REVOKED_AT_ONCE} keys at once."
-            self.message_user(request, text, messages.ERROR)
-            return None
-        query = urlencode({"id": ids}, doseq=True)
-        return HttpResponseRedirect(f"{reverse('admin:api_manager_apikey_revoke')}?{query}")
 
     def _set_each(
         self, request: HttpRequest, queryset: QuerySet[APIKey], operation: Operation, done: str

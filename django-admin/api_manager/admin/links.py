@@ -6,7 +6,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from api_manager.models import APIKey, Tier
+from api_manager.models import APIKey, ManagementToken, Tier
 
 
 def key_link(key: APIKey) -> SafeString:
@@ -22,6 +22,16 @@ def key_url(key_id: int) -> str:
 def tier_url(tier_id: int) -> str:
     """The page of a tier."""
     return reverse("admin:api_manager_tier_change", args=[tier_id])
+
+
+def token_link(token: ManagementToken) -> SafeString:
+    """A management token's name and hint, leading to its page."""
+    return format_html('<a href="{}">{}</a> <code>{}</code>', token_url(token.pk), token.name, token.hint)
+
+
+def token_url(token_id: int) -> str:
+    """The page of a management token."""
+    return reverse("admin:api_manager_managementtoken_change", args=[token_id])
 
 
 def keys_of_tier_url(tier: Tier) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Response, Security
 from fastapi.responses import PlainTextResponse
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -21,10 +21,12 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from ratelimiter.health import Probe, Probes
+from ratelimiter.keys.tokens import Scope
 from ratelimiter.metrics import HAND_ON_SECONDS
 from ratelimiter.request_log.bound import Memory
 from ratelimiter.request_log.outbox import Backlog
 
+from .authorization import Authorizer
 from .schemas import Check, HealthAnswer, Live
 
 WORKERS_HAND_ON_SECONDS: Final = 10 * HAND_ON_SECONDS
@@ -33,8 +35,9 @@ MAX_LAG_SECONDS: Final = 30.0
 """A log whose oldest record has waited longer makes the service degraded."""
 
 
-def make_router(probes: Probes) -> APIRouter:
-    """The routes that tell how the service is."""
+def make_router(probes: Probes, authorizer: Authorizer | None) -> APIRouter:
+    """The routes that tell how the service is; with an authorizer ``/metrics`` asks for a token."""
+    scrape = [Security(authorizer.or_from_memory, scopes=[Scope.METRICS_READ])] if authorizer else []
     router = APIRouter(tags=["health"])
 
     @router.get("/health", responses={503: {"model": HealthAnswer}}, response_model_exclude_none=True)
@@ -60,7 +63,7 @@ def make_router(probes: Probes) -> APIRouter:
         """Whether the process runs."""
         return Live()
 
-    @router.get("/metrics", response_class=PlainTextResponse)
+    @router.get("/metrics", response_class=PlainTextResponse, dependencies=scrape)
     async def metrics() -> Response:
         """The metrics of all workers, in Prometheus's format."""
         redis, memory, postgres, backlog, active, _ = await asyncio.gather(

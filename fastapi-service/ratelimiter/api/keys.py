@@ -1,62 +1,44 @@
-"""The management API: whoever holds the management token issues, lists, changes and revokes keys."""
+"""The management API: whoever holds a management token of the scope issues, lists, changes, revokes keys."""
 
 import asyncio
-import hmac
-from collections.abc import Callable
 from datetime import timedelta
-from hashlib import sha256
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from ratelimiter.errors import Unauthenticated
 from ratelimiter.keys.management import KeyManager, Origin
+from ratelimiter.keys.tokens import Scope, TokenRecord
 from ratelimiter.limiter.policy import Policy
 from ratelimiter.limiter.token_bucket import TokenBucket
 from ratelimiter.models import APIKey
 
 from . import edge
+from .authorization import Authorizer
 from .schemas import IssuedKey, KeyAnswer, KeyChange, KeyCreate, KeyPage, KeyRotation
-
-ACTOR = "api:token"
 
 KeyId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
-_bearer = HTTPBearer(auto_error=False, scheme_name="ManagementToken")
-
-
-def require_token(token: str) -> Callable[..., None]:
-    """A dependency that lets the bearer of the token pass; compared in constant time."""
-    expected = sha256(token.encode()).digest()
-
-    def check(credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> None:
-        presented = sha256((credentials.credentials if credentials else "").encode()).digest()
-        if not hmac.compare_digest(presented, expected):
-            raise Unauthenticated(
-                "Send the management token as Authorization: Bearer …", {"WWW-Authenticate": "Bearer"}
-            )
-
-    return check
-
 
 def _origin(request: Request) -> Origin:
-    return Origin(ACTOR, edge.client_ip(request.scope), request.state.request_id)
+    token: TokenRecord = request.state.token
+    return Origin(token.actor, edge.client_ip(request.scope), request.state.request_id)
 
 
 FromHere = Annotated[Origin, Depends(_origin)]
 
 
-def make_router(token: str, manager: KeyManager, bucket: TokenBucket) -> APIRouter:
+def make_router(authorizer: Authorizer, manager: KeyManager, bucket: TokenBucket) -> APIRouter:
     """The routes under ``/api/keys``."""
-    router = APIRouter(prefix="/api/keys", tags=["keys"], dependencies=[Depends(require_token(token))])
+    router = APIRouter(prefix="/api/keys", tags=["keys"])
+    read = [Security(authorizer, scopes=[Scope.KEYS_READ])]
+    write = [Security(authorizer, scopes=[Scope.KEYS_WRITE])]
 
-    @router.post("", status_code=201)
+    @router.post("", status_code=201, dependencies=write)
     def issue_key(body: KeyCreate, origin: FromHere) -> IssuedKey:
         """Issue a key. The answer is the only place where its secret is ever shown."""
         return _issued(*manager.issue(body.model_dump(), origin))
 
-    @router.get("")
+    @router.get("", dependencies=read)
     def list_keys(
         cursor: Annotated[
             int | None, Query(ge=1, le=2**63 - 1, description="An answer's next_cursor.")
@@ -67,12 +49,12 @@ def make_router(token: str, manager: KeyManager, bucket: TokenBucket) -> APIRout
         keys, following = manager.page(cursor, limit)
         return KeyPage(items=[KeyAnswer(**_fields(key)) for key in keys], next_cursor=following)
 
-    @router.get("/{key_id}")
+    @router.get("/{key_id}", dependencies=read)
     def show_key(key_id: KeyId) -> KeyAnswer:
         """Show a key."""
         return KeyAnswer(**_fields(manager.get(key_id)))
 
-    @router.patch("/{key_id}")
+    @router.patch("/{key_id}", dependencies=write)
     def change_key(key_id: KeyId, body: KeyChange, origin: FromHere) -> KeyAnswer:
         """Change the fields that are sent; every worker follows within a second.
 
@@ -80,12 +62,12 @@ def make_router(token: str, manager: KeyManager, bucket: TokenBucket) -> APIRout
         """
         return KeyAnswer(**_fields(manager.change(key_id, body.model_dump(exclude_unset=True), origin)))
 
-    @router.delete("/{key_id}", status_code=204, response_class=Response)
+    @router.delete("/{key_id}", status_code=204, response_class=Response, dependencies=write)
     def revoke_key(key_id: KeyId, origin: FromHere) -> None:
         """Revoke a key for good; doing so again changes nothing."""
         manager.revoke(key_id, origin)
 
-    @router.post("/{key_id}/rotate", status_code=201)
+    @router.post("/{key_id}/rotate", status_code=201, dependencies=write)
     def rotate_key(
         key_id: KeyId, origin: FromHere, body: Annotated[KeyRotation | None, Body()] = None
     ) -> IssuedKey:
@@ -93,7 +75,7 @@ def make_router(token: str, manager: KeyManager, bucket: TokenBucket) -> APIRout
         grace = timedelta(seconds=(body or KeyRotation()).grace_seconds)
         return _issued(*manager.rotate(key_id, grace, origin))
 
-    @router.post("/{key_id}/reset", status_code=204, response_class=Response)
+    @router.post("/{key_id}/reset", status_code=204, response_class=Response, dependencies=write)
     async def reset_key(key_id: KeyId, origin: FromHere) -> None:
         """Fill the key's bucket."""
         subject = await asyncio.to_thread(manager.record_reset, key_id, origin)

@@ -1,5 +1,6 @@
 """One OpenAPI document for both planes: FastAPI's own routes, the data plane's, and every problem."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ Json = dict[str, Any]
 
 _PROBLEMS: Final = {
     400: "The body is not JSON.",
-    401: "No key or token, or one that was not issued here.",
+    401: "No key, or one that was not issued here.",
     403: "The key is revoked, paused or expired.",
     404: "Nothing lives there.",
     408: "The body takes over 5 s.",
@@ -24,6 +25,13 @@ _PROBLEMS: Final = {
     429: "The bucket does not hold the cost; nothing was spent.",
     500: "Something failed that should not have; the request id finds it in the log.",
     503: "PostgreSQL is away, or Redis is and the tier is closed; try again after `Retry-After` seconds.",
+}
+
+_MANAGEMENT_PROBLEMS: Final = {
+    401: "No management token, or one that is not good.",
+    403: "The management token lacks the scope; `scope` names it.",
+    429: "Too many attempts from this address have failed; a good token is refused, too.",
+    503: "PostgreSQL is away; try again after `Retry-After` seconds.",
 }
 
 _INTEGER: Final = {"type": "integer", "minimum": 0}
@@ -61,6 +69,7 @@ _RETRY_SOON: Final[dict[str, Json]] = {
 
 _MORE_HEADERS: Final[dict[int, dict[str, Json]]] = {
     HTTPStatus.SERVICE_UNAVAILABLE: _RETRY_SOON,
+    HTTPStatus.TOO_MANY_REQUESTS: _RETRY_SOON,
     HTTPStatus.UNAUTHORIZED: {
         "WWW-Authenticate": {"description": "Which credential is asked for.", "schema": {"type": "string"}}
     },
@@ -105,9 +114,21 @@ def _document(app: FastAPI) -> Json:
 def _complete(path: str, method: str, operation: Json) -> None:
     """Add to one of FastAPI's operations what its own machinery does not know of."""
     responses = operation["responses"]
+    texts = _PROBLEMS | _MANAGEMENT_PROBLEMS if _takes_a_token(operation) else _PROBLEMS
+    for status in sorted(_statuses(path, method, operation)):
+        if str(status) not in responses or status == HTTPStatus.UNPROCESSABLE_ENTITY:
+            responses[str(status)] = _problem(status, _MORE_HEADERS.get(status, {}), texts)
+    for response in responses.values():
+        response["headers"] = _REQUEST_ID | response.get("headers", {})
+
+
+def _statuses(path: str, method: str, operation: Json) -> set[int]:
+    """The statuses of the problems that an operation may answer."""
     statuses = {500}
     if path.startswith("/api/"):
         statuses |= {401, 503}
+    if _takes_a_token(operation):
+        statuses |= set(_MANAGEMENT_PROBLEMS)
     if "requestBody" in operation:
         statuses |= {400, 408, 413}
     if path.startswith("/api/usage"):
@@ -116,18 +137,18 @@ def _complete(path: str, method: str, operation: Json) -> None:
         statuses |= {404}
         if method == "patch" or path.endswith("/rotate"):
             statuses |= {409}
-    if "422" in responses:
+    if "422" in operation["responses"]:
         statuses |= {422}
-    for status in sorted(statuses):
-        if str(status) not in responses or status == HTTPStatus.UNPROCESSABLE_ENTITY:
-            responses[str(status)] = _problem(status, _MORE_HEADERS.get(status, {}))
-    for response in responses.values():
-        response["headers"] = _REQUEST_ID | response.get("headers", {})
+    return statuses
 
 
-def _problem(status: int, headers: Json) -> Json:
+def _takes_a_token(operation: Json) -> bool:
+    return any("ManagementToken" in requirement for requirement in operation.get("security", ()))
+
+
+def _problem(status: int, headers: Json, texts: Mapping[int, str] = _PROBLEMS) -> Json:
     return {
-        "description": _PROBLEMS[status],
+        "description": texts[status],
         "headers": _REQUEST_ID | headers,
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }

@@ -3,11 +3,10 @@
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from ratelimiter.database import AWAY
 from ratelimiter.errors import (
     UNFORESEEN,
     ApiError,
@@ -45,13 +44,12 @@ def register(app: FastAPI) -> None:
             return _answer(NotFound(f"There is nothing at {request.url.path}."))
         return _answer(MalformedBody(str(exc.detail)))
 
-    @app.exception_handler(OperationalError)
-    @app.exception_handler(InterfaceError)
-    @app.exception_handler(InternalError)  # a standby after a failover: it takes no writes
-    @app.exception_handler(PoolTimeoutError)
     async def database_away(_: Request, exc: Exception) -> JSONResponse:
         del exc  # its text may quote the statement's values
         return _answer(Unavailable("The database does not answer; try again.", {"Retry-After": "2"}))
+
+    for kind in AWAY:
+        app.add_exception_handler(kind, database_away)
 
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, exc: Exception) -> JSONResponse:

@@ -2,7 +2,7 @@
 
 ``credentials`` is pure: shape, checksum, digest. ``directory`` keeps the records of the keys in
 use, so that a request costs no query; ``store`` reads them for it, ``news`` listens for edits.
-``management`` is what the management API does to keys.
+``management`` is what the management API does to keys, ``tokens`` who may ask it to.
 
 **Freshness.** Every edit of a key or tier, whoever makes it, is announced by a trigger (NOTIFY), and
 with a key those that it replaced, since a chain of rotations has the limits of its newest key;

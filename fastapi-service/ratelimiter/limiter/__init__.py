@@ -18,6 +18,8 @@ timer, no added latency when idle, and the calls per request get fewer as load r
 **Denials.** A denial that Redis would only repeat is found in ``denials`` instead, by whoever asks there
 before a take. What adds tokens besides time (a reset, other limits) must clear it.
 
+**Failed attempts** to authenticate have buckets of the same kind, by client (``throttle``).
+
 **Failure.** A take is never retried and has a deadline counted from its arrival. The deadline, on
 Redis's clock, is an argument of the script, so that a call which reaches Redis late does nothing.
 When Redis cannot decide in time, ``LimiterUnavailable`` is raised; a denial is a value. The first such

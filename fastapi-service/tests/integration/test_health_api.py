@@ -197,7 +197,9 @@ async def test_the_document_shows_every_route_with_its_statuses_and_headers(docu
         assert {"RateLimit-Policy", "RateLimit", "X-Request-ID"} <= set(spend["responses"][status]["headers"])
     assert "Retry-After" in spend["responses"]["429"]["headers"]
     issue = paths["/api/keys"]["post"]["responses"]
-    assert set(issue) == {"201", "400", "401", "408", "413", "422", "500", "503"}
+    assert set(issue) == {"201", "400", "401", "403", "408", "413", "422", "429", "500", "503"}
+    assert "scope" in issue["403"]["description"]
+    assert "Retry-After" in issue["429"]["headers"]
     assert "application/problem+json" in issue["422"]["content"]
 
 

@@ -13,6 +13,16 @@ def test_a_key_has_its_documented_shape():
     assert credentials.is_well_formed(key)
 
 
+def test_a_management_token_is_no_key_and_a_key_no_management_token():
+    token = credentials.generate("test", credentials.MANAGEMENT_PREFIX)
+    assert token.startswith("rlm_test_")
+    assert credentials.is_well_formed(token, credentials.MANAGEMENT_PREFIX)
+    assert not credentials.is_well_formed(token)
+    assert not credentials.is_well_formed(credentials.generate(), credentials.MANAGEMENT_PREFIX)
+    # The checksum covers the prefix, too.
+    assert not credentials.is_well_formed("rlk" + token[3:])
+
+
 def test_a_thousand_keys_are_all_different():
     assert len({credentials.generate() for _ in range(1000)}) == 1000
 
