@@ -57,6 +57,11 @@ DURATION: Final = Durations(
     ["endpoint"],
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
 )
+HTTP_REFUSALS: Final = Counter(
+    "http_refusals_total",
+    "Connections ended since they passed a limit of HTTP or sent none, by the slug of the problem.",
+    ["problem"],
+)
 KEY_LOOKUPS: Final = Counter(
     "key_directory_lookups_total",
     "Keys looked up in PostgreSQL: loaded, or unknown there.",
@@ -89,6 +94,15 @@ DRAIN_FAILURES: Final = Counter(
 # A series that began with its first failure would hide it from rate(): these begin at 0.
 for _problem in ("limiter-unavailable", "keys-unavailable", "internal-error"):
     ERRORS.labels(_problem)
+for _problem in (
+    "answer-unread",
+    "bad-request",
+    "body-too-large",
+    "head-too-large",
+    "head-too-slow",
+    "too-many-connections",
+):
+    HTTP_REFUSALS.labels(_problem)
 for _mode in ("local", "open"):
     for _outcome in ("allowed", "limited"):
         FALLBACK_DECISIONS.labels(_mode, _outcome)
