@@ -316,23 +316,27 @@ async def test_who_asks_for_another_protocol_is_answered_and_closed(server):
     assert [path for path, _ in SERVED] == ["/one"]
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"", b"GET", get(b"/")[:-2], get(b"/slow"), get(b"/slow") * 2, get(b"/large"),
-        post(b"Content-Length: 100", body=b"part"), post(b"Transfer-Encoding: chunked", body=b"5\r\nhe"),
-    ],
-)  # fmt: skip
 @pytest.mark.parametrize("is_reset", [False, True], ids=["closed", "reset"])
-async def test_who_leaves_early_leaves_nothing_behind(server, eventually, sent, is_reset):
-    for _ in range(2):
-        client = socket.create_connection(server.address)
+async def test_who_leaves_early_leaves_nothing_behind(server, eventually, is_reset):
+    stages = [
+        b"",
+        b"GET",
+        get(b"/")[:-2],
+        get(b"/slow"),
+        get(b"/slow") + get(b"/"),
+        get(b"/large"),
+        post(b"Content-Length: 100", body=b"part"),
+        post(b"Transfer-Encoding: chunked", body=b"5\r\nhe"),
+    ]
+    clients = [socket.create_connection(server.address) for _ in stages]
+    await eventually(lambda: len(server.server_state.connections) == len(stages))
+    for client, sent in zip(clients, stages, strict=True):
         client.sendall(sent)
         if is_reset:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        await eventually(lambda: server.server_state.connections)
+    await eventually(lambda: server.server_state.tasks)
+    for client in clients:
         client.close()
-        await eventually(lambda: not server.server_state.connections)
-    await eventually(lambda: not server.server_state.tasks)
+    await eventually(lambda: not server.server_state.connections and not server.server_state.tasks)
     gc.collect()
     assert not [left for left in gc.get_objects() if isinstance(left, LimitedProtocol)]
