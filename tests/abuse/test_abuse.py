@@ -1,5 +1,7 @@
 """The attacks for some seconds: what they leave behind. `make abuse` plays each of them at full length."""
 
+import json
+import resource
 import shutil
 import time
 from dataclasses import replace
@@ -44,10 +46,13 @@ class QuickTarget(Target):
 @pytest.fixture
 def rig(database, redis_server, postgres):
     rig = QuickTarget(database, redis_server, postgres)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard - 1), hard))
     try:
         rig.start_server()
         yield rig
     finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         rig.stop()
 
 
@@ -68,6 +73,13 @@ def attack(rig, *names):
     of_good = "SELECT count(*) FROM request_log JOIN api_key ON api_key.id = api_key_id WHERE burst > 1"
     wait_for(lambda: rig.sql(of_good) == [(len(answers),)], seconds=30)
     return attacker.sent, seconds, rig.lookups() - lookups, rig.rows() - len(answers)
+
+
+def test_the_server_may_open_as_many_files_as_the_system_allows(rig):
+    soft, hard = resource.prlimit(rig.server.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard
+    [started] = [json.loads(line) for line in rig.log().splitlines() if '"http_limits"' in line]
+    assert (started["open_files"], started["connections"]) == (hard, 200)
 
 
 def test_random_keys_cost_no_query_and_no_row(rig):
