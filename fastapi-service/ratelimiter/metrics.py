@@ -122,6 +122,7 @@ class Tally:
     def __init__(self) -> None:
         self._decisions: dict[tuple[str, str], int] = defaultdict(int)
         self._durations: dict[str, list[float]] = defaultdict(list)
+        self._errors: dict[str, int] = defaultdict(int)
         self._cached_denials = 0
 
     def decision(self, tier: str, outcome: str) -> None:
@@ -133,6 +134,10 @@ class Tally:
         self._decisions[tier, "limited"] += 1
         self._cached_denials += 1
 
+    def error(self, slug: str) -> None:
+        """Count an answer that is no decision; to be followed by ``duration``."""
+        self._errors[slug] += 1
+
     def duration(self, endpoint: str, seconds: float) -> None:
         """Observe a request's duration."""
         if not self._durations:
@@ -142,11 +147,14 @@ class Tally:
     def _hand_on(self) -> None:
         decisions, self._decisions = self._decisions, defaultdict(int)
         durations, self._durations = self._durations, defaultdict(list)
+        errors, self._errors = self._errors, defaultdict(int)
         cached_denials, self._cached_denials = self._cached_denials, 0
         for (tier, outcome), count in decisions.items():
             _decisions(tier, outcome).inc(count)
             if outcome == "limited":
                 _hits(tier).inc(count)
+        for slug, count in errors.items():
+            ERRORS.labels(slug).inc(count)
         for endpoint, seconds in durations.items():
             _duration(endpoint).observe_all(seconds)
         if cached_denials:
