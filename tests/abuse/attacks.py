@@ -100,6 +100,8 @@ class Attack:
     name: str
     client: Client
     clients: int = CLIENTS
+    is_hold: bool = False
+    """Whether it has begun only when all its connections are open."""
 
 
 ATTACKS: Final = (
@@ -109,8 +111,8 @@ ATTACKS: Final = (
     Attack("garbage", _visit(*_GARBAGE, reads=True)),
     Attack("large headers", _visit(_LARGE, reads=True)),
     Attack("early leavers", _visit(b"", b"POST /api/re", _BEGUN, reads=False)),
-    Attack("slow headers", _hold(b"GET / HTTP/1.1\r\nHost: x\r\nA: ", b"a"), clients=500),
-    Attack("idle connections", _hold(b"", b""), clients=HELD),
+    Attack("slow headers", _hold(b"GET / HTTP/1.1\r\nHost: x\r\nA: ", b"a"), clients=500, is_hold=True),
+    Attack("idle connections", _hold(b"", b""), clients=HELD, is_hold=True),
 )
 
 
@@ -150,11 +152,14 @@ async def _connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asy
 
 
 async def _attack(attacks: list[Attack], port: int, key: str) -> int:
-    sent = 0
+    sent, begun = 0, asyncio.Event()
+    held = sum(attack.clients for attack in attacks if attack.is_hold)
 
     def count() -> None:
         nonlocal sent
         sent += 1
+        if sent >= held:
+            begun.set()
 
     async def go_on(attack: Attack, number: int) -> None:
         # Not all at once: the kernel's queue of new connections would drop them for seconds.
@@ -167,6 +172,7 @@ async def _attack(attacks: list[Attack], port: int, key: str) -> int:
     tasks = [
         asyncio.ensure_future(go_on(attack, number)) for attack in attacks for number in range(attack.clients)
     ]
+    await begun.wait()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     await asyncio.to_thread(sys.stdin.read)
