@@ -46,8 +46,9 @@ class Target(Rig):
 
         def are_known() -> bool:
             before = self.lookups()
-            for key in keys:
-                httpx.get(f"{self.url}/api/check", headers={"X-API-Key": key}, trust_env=False)
+            with httpx.Client(base_url=self.url, trust_env=False) as http:
+                for key in keys:
+                    http.get("/api/check", headers={"X-API-Key": key})
             time.sleep(0.2)
             return self.lookups() == before
 
