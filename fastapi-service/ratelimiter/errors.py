@@ -34,6 +34,12 @@ class ApiError(Exception):
         }
 
 
+class BadRequest(ApiError):
+    """What was sent is not HTTP, or could be read in two ways (RFC 9112)."""
+
+    status, slug, title = 400, "bad-request", "That is not a request"
+
+
 class MalformedBody(ApiError):
     """The body is not what its media type says."""
 
@@ -89,6 +95,12 @@ class UnknownMethod(ApiError):
     status, slug, title = 501, "unknown-method", "Unknown method"
 
 
+class HeadTooSlow(ApiError):
+    """The client takes too long to send its headers."""
+
+    status, slug, title = 408, "head-too-slow", "The headers take too long"
+
+
 class BodyTooSlow(ApiError):
     """The client takes too long to send its body."""
 
@@ -105,6 +117,12 @@ class BodyTooLarge(ApiError):
     """The body is over the limit; the rest of it is not read."""
 
     status, slug, title = 413, "body-too-large", "The body is too large"
+
+
+class HeadTooLarge(ApiError):
+    """Request line and headers are over the limit, by bytes or by number (RFC 6585, 5)."""
+
+    status, slug, title = 431, "head-too-large", "The headers are too large"
 
 
 @dataclass
@@ -152,3 +170,9 @@ class KeysUnavailable(Unavailable):
     """PostgreSQL did not answer, so an uncached key can be neither accepted nor refused."""
 
     slug = "keys-unavailable"
+
+
+class TooManyConnections(Unavailable):
+    """This worker serves as many connections as it may; ``headers`` carries Retry-After."""
+
+    slug = "too-many-connections"

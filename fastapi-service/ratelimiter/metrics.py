@@ -65,6 +65,11 @@ DURATION: Final = Durations(
     ["endpoint"],
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
 )
+HTTP_REFUSALS: Final = Counter(
+    "http_refusals_total",
+    "Connections ended since they passed a limit of HTTP or sent none, by the slug of the problem.",
+    ["problem"],
+)
 KEY_LOOKUPS: Final = Counter(
     "key_directory_lookups_total",
     "Keys looked up in PostgreSQL: loaded, or unknown there; or found in their copy while it was away.",
@@ -115,6 +120,15 @@ DRAIN_FAILURES: Final = Counter(
 # A series that began with its first failure would hide it from rate(): these begin at 0.
 for _problem in ("limiter-unavailable", "keys-unavailable", "internal-error"):
     ERRORS.labels(_problem)
+for _problem in (
+    "answer-unread",
+    "bad-request",
+    "body-too-large",
+    "head-too-large",
+    "head-too-slow",
+    "too-many-connections",
+):
+    HTTP_REFUSALS.labels(_problem)
 for _mode in ("local", "open"):
     for _outcome in ("allowed", "limited"):
         FALLBACK_DECISIONS.labels(_mode, _outcome)
@@ -141,6 +155,7 @@ class Tally:
     def __init__(self) -> None:
         self._decisions: dict[tuple[str, str], int] = defaultdict(int)
         self._durations: dict[str, list[float]] = defaultdict(list)
+        self._errors: dict[str, int] = defaultdict(int)
         self._cached_denials = 0
 
     def decision(self, tier: str, outcome: str) -> None:
@@ -152,6 +167,10 @@ class Tally:
         self._decisions[tier, "limited"] += 1
         self._cached_denials += 1
 
+    def error(self, slug: str) -> None:
+        """Count an answer that is no decision; to be followed by ``duration``."""
+        self._errors[slug] += 1
+
     def duration(self, endpoint: str, seconds: float) -> None:
         """Observe a request's duration."""
         if not self._durations:
@@ -161,11 +180,14 @@ class Tally:
     def _hand_on(self) -> None:
         decisions, self._decisions = self._decisions, defaultdict(int)
         durations, self._durations = self._durations, defaultdict(list)
+        errors, self._errors = self._errors, defaultdict(int)
         cached_denials, self._cached_denials = self._cached_denials, 0
         for (tier, outcome), count in decisions.items():
             _decisions(tier, outcome).inc(count)
             if outcome == "limited":
                 _hits(tier).inc(count)
+        for slug, count in errors.items():
+            ERRORS.labels(slug).inc(count)
         for endpoint, seconds in durations.items():
             _duration(endpoint).observe_all(seconds)
         if cached_denials:

@@ -5,18 +5,21 @@ runs uvicorn with its workers.
 """
 
 import os
+import resource
 import shutil
 import signal
 import sys
 import tempfile
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 import uvicorn
 
 from . import logs
-from .protocol import Protocol
 from .settings import Settings, load_settings
 
 OPTIONS: Final[dict[str, Any]] = {
@@ -29,7 +32,11 @@ OPTIONS: Final[dict[str, Any]] = {
     "timeout_graceful_shutdown": 3,
 }
 """uvicorn's, but for what the settings say."""
+OTHER_FILES: Final = 512
+"""What a worker opens besides its clients' connections: its own to Redis and PostgreSQL, metrics, modules."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 
 
 def main() -> None:
@@ -53,10 +60,33 @@ def main() -> None:
             host=settings.api_host,
             port=settings.api_port,
             workers=settings.web_concurrency,
-            http=Protocol,
+            http=_protocol(settings),
             forwarded_allow_ips=settings.forwarded_allow_ips,
             **OPTIONS,
         )
+
+
+def _protocol(settings: Settings) -> Any:
+    """What uvicorn makes for each connection; each worker gets a copy, and so a sweep of its own."""
+    from .http_limits import HttpLimits, LimitedProtocol, Sweep  # noqa: PLC0415  # as for the drain's
+
+    files = _allow_open_files(settings.http_connections + OTHER_FILES)
+    limits = HttpLimits(
+        header_bytes=settings.http_header_bytes,
+        header_seconds=settings.http_header_seconds,
+        idle_seconds=settings.http_idle_seconds,
+        connections=max(1, min(settings.http_connections, files - OTHER_FILES)),
+    )
+    log.info("http_limits", open_files=files, **asdict(limits))
+    return partial(LimitedProtocol, sweep=Sweep(limits))
+
+
+def _allow_open_files(wanted: int) -> int:
+    """Let this process and its workers open as many files as the system allows; returns how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed
 
 
 def _drain_process() -> AbstractContextManager[None]:

@@ -99,6 +99,19 @@ class Settings(DrainSettings):
                 ) from None
         return text
 
+    http_header_bytes: Annotated[int, Field(ge=1024, le=65_536)] = Field(
+        16_384, description="Bytes of a request's line and headers."
+    )
+    http_header_seconds: Annotated[float, Field(ge=1, le=60)] = Field(
+        10,
+        description="How long a request's headers may take, from its first byte or the connection's start.",
+    )
+    http_idle_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
+        5, description="How long a connection may wait for its next request."
+    )
+    http_connections: Annotated[int, Field(ge=10, le=1_000_000)] = Field(
+        16_384, description="Connections of each worker; fewer where the system allows fewer open files."
+    )
     key_environment: Annotated[str, Field(pattern=r"^[a-z]{1,10}$")] = Field(
         "live", description="The word in the middle of the keys issued here."
     )

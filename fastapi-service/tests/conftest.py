@@ -87,6 +87,6 @@ async def eventually(condition: Callable[[], object], within_seconds: float = 10
         await asyncio.sleep(0.02)
 
 
-@pytest.fixture(name="eventually")
+@pytest.fixture(name="eventually", scope="session")
 def _eventually() -> Callable:
     return eventually

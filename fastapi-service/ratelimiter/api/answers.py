@@ -8,6 +8,7 @@ import json
 from functools import lru_cache
 from typing import Final
 
+from ratelimiter.errors import Unauthenticated
 from ratelimiter.limiter.decision import Decision
 
 from .edge import PROBLEM_JSON
@@ -64,6 +65,19 @@ def denial_answer(tier: str, decision: Decision, identifier: str, mode: str | No
         decision.reset_after_seconds,
     )
     return 429, _headers(PROBLEM_JSON, body, decision, identifier, mode), body
+
+
+def unauthenticated_answer(error: Unauthenticated, identifier: str) -> Answer:
+    """What a request is answered that has no key, or one that nobody was given: such come in floods."""
+    before, after, body = _unauthenticated(error.detail, error.headers["WWW-Authenticate"])
+    return error.status, before + identifier.encode() + after, body
+
+
+@lru_cache(maxsize=16)
+def _unauthenticated(detail: str, challenge: str) -> tuple[bytes, bytes, bytes]:
+    body = json.dumps(Unauthenticated(detail).problem()).encode()
+    before = b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: " % (PROBLEM_JSON, len(body))
+    return before, b"\r\nwww-authenticate: %b\r\n" % challenge.encode(), body
 
 
 def _headers(media_type: bytes, body: bytes, decision: Decision, identifier: str, mode: str | None) -> bytes:

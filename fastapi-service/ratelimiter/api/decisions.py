@@ -18,6 +18,7 @@ from ratelimiter.errors import (
     LimiterUnavailable,
     MalformedBody,
     MethodNotAllowed,
+    Unauthenticated,
 )
 from ratelimiter.keys.directory import KeyDirectory
 from ratelimiter.keys.record import KeyRecord
@@ -30,7 +31,7 @@ from ratelimiter.request_log import record
 from ratelimiter.request_log.coalescer import Coalescer
 
 from . import edge
-from .answers import Answer, decision_answer, denial_answer
+from .answers import Answer, decision_answer, denial_answer, unauthenticated_answer
 from .authentication import authenticate, require_usable
 from .schemas import DecisionRequest, field_errors
 
@@ -69,11 +70,14 @@ class DecisionApi:
             else:
                 answer = await self._request(scope, headers, receive, identifier)
             await send_whole(send, *answer)
+        except Unauthenticated as exc:
+            self._tally.error(exc.slug)
+            await send_whole(send, *unauthenticated_answer(exc, identifier))
         except ConnectionResetError:
             pass  # the client went away before its request was complete: nobody is there to answer
         except Exception as exc:  # noqa: BLE001  # the edge: nothing may escape it
             error = exc if isinstance(exc, ApiError) else edge.internal_error(exc, identifier)
-            metrics.ERRORS.labels(error.slug).inc()
+            self._tally.error(error.slug)
             _log_problem(error, identifier, path)
             await edge.send_problem(send, error.status, error.problem(), identifier, error.headers)
         self._tally.duration(path, perf_counter() - started)

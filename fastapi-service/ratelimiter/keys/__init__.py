@@ -13,8 +13,10 @@ cached keys are read again, while serving goes on; if that fails, it is tried ag
 **Concurrency.** A key that is not cached is read once however many requests wait for it. News that
 arrive while a read is under way make it read again, so that nothing stale is ever cached.
 
-**Load.** Lookups of unknown keys are bounded, and have threads and connections of their own, so that a
-flood of them cannot hold up what keeps the known ones fresh.
+**Load.** Keys that are not cached are looked up together: one query at a time, 20 a second at most, each for
+256 keys at most. Who comes beyond that is answered 503 at once. What nobody has is remembered as such, 10 000
+of it at most. Lookups have threads and connections of their own, so that a flood of them cannot hold up what
+keeps the known ones fresh.
 
 **Failure.** Without PostgreSQL, cached keys keep working, and so do those that any worker used within the
 last day (``copies``, in Redis); others raise ``KeysUnavailable``.

@@ -1,6 +1,7 @@
 import asyncio
 import os
 import signal
+from collections import Counter
 from time import monotonic, sleep
 
 import pytest
@@ -10,7 +11,7 @@ from ratelimiter.database import make_engine
 from ratelimiter.errors import KeysUnavailable
 from ratelimiter.keys import credentials
 from ratelimiter.keys.copies import KeyCopies
-from ratelimiter.keys.directory import KeyDirectory
+from ratelimiter.keys.directory import LOOKUP_INTERVAL_SECONDS, MAX_READS, KeyDirectory
 from ratelimiter.keys.news import KeyNews
 from ratelimiter.keys.store import KeyStore
 
@@ -23,9 +24,9 @@ class CountingStore(KeyStore):
         self.reads = 0
         self.before_answer = lambda: None
 
-    def find(self, digest):
+    def find(self, digests):
         self.reads += 1
-        found = super().find(digest)
+        found = super().find(digests)
         self.before_answer()
         return found
 
@@ -292,6 +293,34 @@ async def test_a_flood_of_unknown_keys_is_bounded_and_does_not_hold_up_an_edit(
     answers = {type(result) for result in await flood}
     assert KeysUnavailable in answers
     assert answers <= {KeysUnavailable, type(None)}
+
+
+async def test_queries_are_bounded_however_many_unknown_keys_come(directory, store, insert):
+    _, secret = insert()
+    began = monotonic()
+    reads, answers = store.reads, Counter()
+    for _ in range(40):
+        flood = [directory.get(credentials.generate()) for _ in range(50)]
+        answers.update(type(each) for each in await asyncio.gather(*flood, return_exceptions=True))
+        await asyncio.sleep(0.01)
+    assert answers[type(None)] > 0
+    assert await directory.get(secret)
+    most = 1 + (monotonic() - began) / LOOKUP_INTERVAL_SECONDS
+    # News of the new key may make a read be repeated.
+    assert 1 <= store.reads - reads <= most + MAX_READS
+
+
+async def test_who_is_looked_up_together_is_told_apart(directory, store, insert):
+    known = [insert()[1] for _ in range(5)]
+    await asyncio.sleep(0.2)  # their news have come
+    asked = [*known, *(credentials.generate() for _ in range(5))]
+    reads = store.reads
+    records = await asyncio.gather(*(directory.get(secret) for secret in asked))
+    assert [record and record.digest for record in records] == [
+        *(credentials.digest(secret) for secret in known),
+        *[None] * 5,
+    ]
+    assert store.reads - reads <= MAX_READS
 
 
 @pytest.mark.parametrize("column", ["expires_at", "revoked_at"])

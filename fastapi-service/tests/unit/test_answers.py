@@ -3,7 +3,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratelimiter.api.answers import QUOTA_EXCEEDED, decision_answer, denial_answer
+from ratelimiter.api.answers import QUOTA_EXCEEDED, decision_answer, denial_answer, unauthenticated_answer
+from ratelimiter.errors import Unauthenticated
 from ratelimiter.limiter.decision import Decision
 from ratelimiter.limiter.policy import Policy
 from ratelimiter.protocol import split
@@ -51,3 +52,15 @@ def test_a_denial_is_a_problem_with_the_decisions_fields(tier, cost):
     assert dict(split(headers))[b"content-type"] == b"application/problem+json"
     assert dict(split(headers))[b"content-length"] == b"%d" % len(body)
     assert dict(split(headers))[b"retry-after"] == b"%d" % (36 * cost)
+
+
+def test_a_request_without_a_key_is_answered_with_its_problem():
+    error = Unauthenticated("Say who you are.", {"WWW-Authenticate": "ApiKey"})
+    status, headers, body = unauthenticated_answer(error, "of-this-request")
+    assert (status, json.loads(body)) == (401, error.problem())
+    assert split(headers) == [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", b"of-this-request"),
+        (b"www-authenticate", b"ApiKey"),
+    ]
