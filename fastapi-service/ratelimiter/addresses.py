@@ -1,7 +1,16 @@
-"""Clients' addresses, in the form PostgreSQL takes."""
+"""Clients' addresses, in the form PostgreSQL takes: whole, or only the network they are in."""
 
+from collections.abc import Callable
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Final
+
+IPV4_PREFIX: Final = 24
+IPV6_PREFIX: Final = 48
+"""What a provider gives one customer, at most: the customer's devices are all in it (RFC 6177)."""
+
+Form = Callable[[str | None], str | None]
+"""The form in which an address leaves a worker: ``clean`` or ``truncated``."""
 
 
 @lru_cache(maxsize=4096)
@@ -11,3 +20,20 @@ def clean(text: str | None) -> str | None:
         return str(ip_address(text.partition("%")[0])) if text else None
     except ValueError:
         return None
+
+
+@lru_cache(maxsize=4096)
+def truncated(text: str | None) -> str | None:
+    """The first address of the network a client is in: /24 of IPv4, /48 of IPv6; ``None`` as for ``clean``.
+
+    An IPv4 address inside an IPv6 one (mapped, RFC 4291; 6to4, RFC 3056) would survive the /48: it is cut
+    as IPv4.
+    """
+    cleaned = clean(text)
+    if cleaned is None:
+        return None
+    address = ip_address(cleaned)
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address.sixtofour or address
+    prefix = IPV6_PREFIX if isinstance(address, IPv6Address) else IPV4_PREFIX
+    return str(ip_network((address, prefix), strict=False).network_address)

@@ -96,6 +96,9 @@ class Settings(DrainSettings):
                 ) from None
         return text
 
+    client_ip_truncate: bool = Field(
+        default=False, description="Whether of a client's address only its network is kept: /24 or /48."
+    )
     key_environment: Annotated[str, Field(pattern=r"^[a-z]{1,10}$")] = Field(
         "live", description="The word in the middle of the keys issued here."
     )

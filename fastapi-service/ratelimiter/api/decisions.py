@@ -10,7 +10,7 @@ import structlog
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
-from ratelimiter import metrics
+from ratelimiter import addresses, metrics
 from ratelimiter.errors import (
     ApiError,
     InvalidInput,
@@ -48,12 +48,18 @@ class DecisionApi:
     """An ASGI app for ``PATHS``; the rest is FastAPI's."""
 
     def __init__(
-        self, directory: KeyDirectory, bucket: TokenBucket, fallback: Fallback, coalescer: Coalescer
+        self,
+        directory: KeyDirectory,
+        bucket: TokenBucket,
+        fallback: Fallback,
+        coalescer: Coalescer,
+        address_form: addresses.Form,
     ) -> None:
         self._directory = directory
         self._bucket = bucket
         self._fallback = fallback
         self._coalescer = coalescer
+        self._address_form = address_form
         self._tally = metrics.Tally()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,7 +88,7 @@ class DecisionApi:
         self, scope: Scope, headers: edge.Headers, receive: Receive, identifier: str
     ) -> Answer:
         key = await self._key(headers)
-        address = edge.client_ip(scope)
+        address = edge.client_ip(scope, self._address_form)
         try:
             require_usable(key)
         except KeyRefused:

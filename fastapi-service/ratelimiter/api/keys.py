@@ -41,6 +41,7 @@ def require_token(token: str) -> Callable[..., None]:
 
 
 def _origin(request: Request) -> Origin:
+    # Whole, whatever the settings say of clients' addresses: the audit is there to tell who it was.
     return Origin(ACTOR, edge.client_ip(request.scope), request.state.request_id)
 
 
