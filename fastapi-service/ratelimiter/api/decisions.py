@@ -167,15 +167,16 @@ def _log_problem(error: ApiError, identifier: str, path: str) -> None:
 
     Whoever sends garbage must not fill the disk with it; the metrics count each of them.
     """
-    level = logging.WARNING if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.DEBUG
+    is_ours = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
     log.log(
-        level,
+        logging.WARNING if is_ours else logging.DEBUG,
         "no_decision",
         request_id=identifier,
         route=path,
         status=error.status,
         problem=error.slug,
-        cause=repr(error.__cause__) if error.__cause__ else None,
+        # Of a client's mistake it would quote what was sent, which may be a key.
+        cause=repr(error.__cause__) if is_ours and error.__cause__ else None,
     )
 
 
