@@ -24,6 +24,8 @@ _CHECKSUM_LENGTH: Final = 6
 _PATTERN: Final = re.compile(
     rf"{PREFIX}_[a-z]{{1,10}}_[0-9A-Za-z]{{{_RANDOM_LENGTH + _CHECKSUM_LENGTH}}}", re.ASCII
 )
+_IN_TEXT: Final = re.compile(rf"{PREFIX}_[a-z]{{1,10}}_[0-9A-Za-z]{{12}}", re.ASCII)
+"""More of a key than a hint shows."""
 
 
 def generate(environment: str = "live") -> str:
@@ -38,6 +40,11 @@ def is_well_formed(key: str) -> bool:
     if _PATTERN.fullmatch(key) is None:
         return False
     return _checksum(key[:-_CHECKSUM_LENGTH]) == key[-_CHECKSUM_LENGTH:]
+
+
+def stands_in(text: str) -> bool:
+    """Whether a key, or more of one than a hint, stands in a text that would be stored or logged."""
+    return PREFIX in text and _IN_TEXT.search(text) is not None
 
 
 def digest(key: str) -> bytes:
