@@ -4,6 +4,7 @@ import hashlib
 from typing import Any, Final
 
 from django.contrib.sessions.backends import db
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
@@ -26,9 +27,9 @@ class SessionStore(db.SessionStore):
         """Whether there is a session with this cookie."""
         return super().exists(_digest(session_key))
 
-    def create_model_instance(self, data: dict[str, Any]) -> Session:
+    def create_model_instance(self, data: dict[str, Any]) -> AbstractBaseSession:
         """The row to be saved."""
-        row: Session = super().create_model_instance(data)
+        row = super().create_model_instance(data)
         row.session_key = _digest(row.session_key)
         return row
 
