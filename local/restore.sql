@@ -40,6 +40,11 @@ SELECT day, rows, sha256, archived_at, kept_until FROM present.request_log_archi
 WHERE :unknown = 0
 ON CONFLICT (day) DO UPDATE SET rows = excluded.rows, sha256 = excluded.sha256, archived_at = excluded.archived_at;
 
+-- Whose owner was erased since has him again, as the file has it: until he is erased anew, no new address is written.
+INSERT INTO public.erased_key (api_key_id)
+SELECT DISTINCT target_id FROM public.audit_event WHERE target_type = 'key' AND action = 'erased'
+ON CONFLICT DO NOTHING;
+
 -- Whoever was locked out since, or changed his password, does not get in again by the old one.
 UPDATE public.auth_user AS u
 SET password = p.password, is_active = u.is_active AND p.is_active, is_staff = u.is_staff AND p.is_staff,

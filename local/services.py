@@ -21,6 +21,7 @@ _OPERATOR = ("DJANGO_SUPERUSER_USERNAME", "DJANGO_SUPERUSER_PASSWORD", "DJANGO_S
 # socket, which would stand in the user's home.
 _GUNICORN = ("--workers", "2", "--threads", "4", "--graceful-timeout", "3", "--no-control-socket")
 _API_OPTIONS = (
+    "CLIENT_IP_TRUNCATE",
     "DECISION_TIMEOUT_SECONDS",
     "FORWARDED_ALLOW_IPS",
     "KEY_ENVIRONMENT",

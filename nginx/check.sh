@@ -22,8 +22,11 @@ sed -i -E 's/server (fastapi|django):/server 127.0.0.1:/' common.conf
 sed -i -E "s,/tmp/,$copy/," ./*.conf
 for configuration in http.conf https.conf; do
     for routes in all api admin; do
-        echo "include routes-$routes.conf;" >routes.conf
-        nginx -t -q -p "$copy" -c "$configuration"
+        for addresses in whole truncated; do
+            echo "include routes-$routes.conf;" >routes.conf
+            echo "include addresses-$addresses.conf;" >addresses.conf
+            nginx -t -q -p "$copy" -c "$configuration"
+        done
     done
     echo "nginx: $configuration is valid"
 done

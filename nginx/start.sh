@@ -1,6 +1,6 @@
 #!/bin/sh
 # Starts nginx with HTTPS if there is a certificate, else without. Half of one is an error, which nginx names.
-# ROLE, if it is set, says which routes this machine has: api or admin.
+# ROLE, if it is set, says which routes this machine has: api or admin. CLIENT_IP_TRUNCATE, as the API's: what it logs.
 set -eu
 cd "$(dirname "$0")"
 
@@ -10,6 +10,16 @@ if [ ! -e "$routes" ]; then
     exit 1
 fi
 printf '# Who answers what. Anything else ends here with 404, /metrics among it.\ninclude %s;\n' "$routes" >/tmp/routes.conf
+
+case ${CLIENT_IP_TRUNCATE:-false} in
+    false) addresses=whole ;;
+    true) addresses=truncated ;;
+    *)
+        echo "Cannot start: CLIENT_IP_TRUNCATE: expected true or false, got '$CLIENT_IP_TRUNCATE'" >&2
+        exit 1
+        ;;
+esac
+printf 'include %s;\n' "addresses-$addresses.conf" >/tmp/addresses.conf
 
 configuration=http.conf
 if [ -e tls/fullchain.pem ] || [ -e tls/privkey.pem ]; then

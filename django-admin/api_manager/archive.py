@@ -20,6 +20,7 @@ from django.db import DataError, IntegrityError, connection, transaction
 from django.utils import timezone
 from psycopg2 import sql
 
+from . import erasure
 from .models import RequestLogArchive
 
 COLUMNS: Final = (
@@ -160,6 +161,7 @@ def _load_rows(day: date, packed: gzip.GzipFile, progress: Progress) -> int:
             sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT csv)").format(table, _names(columns)),
             _Counted(packed, progress),
         )
+        erasure.forget_loaded(cursor, table)
         if is_new:
             cursor.execute(
                 sql.SQL("ALTER TABLE request_log ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(

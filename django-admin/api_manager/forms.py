@@ -28,6 +28,12 @@ def _refill_error(burst: int, requests_per_hour: int) -> str | None:
     )
 
 
+def _without_key(text: str) -> str:
+    if credentials.stands_in(text):
+        raise ValidationError("This holds an API key, and it would be stored and shown.")
+    return text
+
+
 class TierForm(ModelForm[Tier]):
     """A tier."""
 
@@ -81,6 +87,14 @@ class KeyForm(ModelForm[APIKey]):
         model = APIKey
         fields = keys.FIELDS
         help_texts = {"expires_at": "UTC; empty: never."}  # noqa: RUF012  # Django's own
+
+    def clean_name(self) -> str:
+        """Refuses a key that was pasted here."""
+        return _without_key(self.cleaned_data["name"])
+
+    def clean_owner_email(self) -> str:
+        """The same."""
+        return _without_key(self.cleaned_data["owner_email"])
 
     def clean_expires_at(self) -> Any:
         """Refuses a new expiry that has passed already."""

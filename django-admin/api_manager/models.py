@@ -415,8 +415,29 @@ class KeyActivity(models.Model):
         return f"{self.api_key_id} {self.last_used_at}"
 
 
+class ErasedKey(models.Model):
+    """A key whose owner is erased: the drain writes no address into its rows any more."""
+
+    api_key = models.OneToOneField(
+        APIKey,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        primary_key=True,
+        related_name="erased",
+    )
+    erased_at = models.DateTimeField(db_default=Now(), help_text="When the erasure began.")
+
+    class Meta:
+        db_table = "erased_key"
+
+    def __str__(self) -> str:
+        return f"{self.api_key_id} {self.erased_at}"
+
+
 class AuditEvent(models.Model):
-    """Who did what to which key, tier or management token; written by both services, never changed.
+    """Who did what to which key, tier or management token; written by both services.
+
+    It is changed only to erase an owner.
 
     A restore is done to the whole database, which has no number: its ``target_id`` is 0.
     """
@@ -433,6 +454,7 @@ class AuditEvent(models.Model):
         RESET = "reset"
         DELETED = "deleted"
         RESTORED = "restored"
+        ERASED = "erased"
 
     class Target(models.TextChoices):
         """What it was done to."""

@@ -1,5 +1,6 @@
-"""A line that grows while bytes go by, for whoever sits at the terminal."""
+"""A line that says how far it is, for whoever sits at the terminal."""
 
+from collections.abc import Callable
 from time import monotonic
 from types import TracebackType
 from typing import Final, Self
@@ -10,22 +11,28 @@ _REFRESH_SECONDS: Final = 0.2
 _CLEAR_LINE: Final = "\r\033[K"
 
 
-class Progress:
-    """Called with the bytes so far, it shows them; without a terminal it shows nothing."""
+def megabytes(done: int) -> str:
+    """A number of bytes, as it is shown."""
+    return f"{done / 1e6:,.1f} MB"
 
-    def __init__(self, out: OutputWrapper, title: str) -> None:
+
+class Progress:
+    """Called with the bytes (or what ``show`` shows) so far; without a terminal it shows nothing."""
+
+    def __init__(self, out: OutputWrapper, title: str, show: Callable[[int], str] = megabytes) -> None:
         self._out = out
         self._title = title
+        self._show = show
         self._next = monotonic()
 
     def __enter__(self) -> Self:
         return self
 
-    def __call__(self, done_bytes: int) -> None:
+    def __call__(self, done: int) -> None:
         """Show how far it is."""
         if monotonic() >= self._next and self._out.isatty():
             self._next = monotonic() + _REFRESH_SECONDS
-            self._say(f"{_CLEAR_LINE}{self._title}  {done_bytes / 1e6:,.1f} MB")
+            self._say(f"{_CLEAR_LINE}{self._title}  {self._show(done)}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -13,7 +13,8 @@ from django.http import HttpRequest, HttpResponse
 
 from api_manager.client import client_ip, comes_from_proxy
 
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# No key, which somebody may send there: a request id stands in the log and in the audit.
+_REQUEST_ID: Final = re.compile(r"(?!rlk_)[A-Za-z0-9._-]{1,64}")
 
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 

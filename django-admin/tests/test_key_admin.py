@@ -347,3 +347,20 @@ def test_a_whole_key_in_the_search_box_is_warned_of(site: Client, issue):
     response = site.get(LIST, {"q": issued.secret})
     assert "Find by pasted key" in response.text
     assert "browser" in str(next(iter(response.context["messages"])))
+
+
+@pytest.mark.parametrize("field", ["name", "owner_email"])
+def test_a_key_that_was_pasted_into_a_field_is_refused(site: Client, issue, field):
+    issued = issue()
+    value = issued.secret if field == "name" else f"{issued.secret}@example.com"
+    fields = {"name": "x", "tier": issued.key.tier_id, "is_active": "on"} | {field: value}
+    for url in (ADD, f"{LIST}{issued.key.pk}/change/"):
+        page = site.post(url, fields)
+        assert page.status_code == 200
+        assert "This holds an API key" in str(page.context["adminform"].form.errors[field])
+    assert APIKey.objects.count() == 1
+
+
+def test_a_key_is_taken_for_no_request_id(site: Client, issue):
+    secret = issue().secret
+    assert secret not in site.get(LIST, headers={"X-Request-ID": secret})["X-Request-ID"]

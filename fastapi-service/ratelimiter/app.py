@@ -14,7 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from starlette.types import Receive, Scope, Send
 
-from . import __version__
+from . import __version__, addresses
 from .api import decisions, docs, health, keys, openapi, problems, usage
 from .api.authorization import Authorizer
 from .api.edge import Edge
@@ -51,10 +51,12 @@ Operators send a management token as `Authorization: Bearer …`; each route say
 class Application:
     """The ASGI application: the data plane in front, FastAPI behind."""
 
-    def __init__(self, data_plane: decisions.DecisionApi, management: FastAPI) -> None:
+    def __init__(
+        self, data_plane: decisions.DecisionApi, management: FastAPI, address_form: addresses.Form
+    ) -> None:
         self.management: Final = management
         self._data_plane = data_plane
-        self._behind = Edge(management)
+        self._behind = Edge(management, address_form)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, or the lifespan."""
@@ -151,4 +153,6 @@ def create_app(settings: Settings | None = None) -> Application:
     docs.install(management)
     Instrumentator(excluded_handlers=["/metrics"]).instrument(management)
     fallback = Fallback(settings.web_concurrency)
-    return Application(decisions.DecisionApi(directory, bucket, fallback, coalescer), management)
+    address_form = addresses.truncated if settings.client_ip_truncate else addresses.clean
+    data_plane = decisions.DecisionApi(directory, bucket, fallback, coalescer, address_form)
+    return Application(data_plane, management, address_form)

@@ -227,8 +227,20 @@ class KeyActivity(Base):
     last_used_at: Mapped[datetime]
 
 
+class ErasedKey(Base):
+    """A key whose owner is erased: the drain writes no address into its rows any more."""
+
+    __tablename__ = "erased_key"
+
+    api_key_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    erased_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
 class AuditEvent(Base):
-    """Who did what to which key, tier or management token; written by both services, never changed."""
+    """Who did what to which key, tier or management token; written by both services.
+
+    It is changed only to erase an owner.
+    """
 
     __tablename__ = "audit_event"
     __table_args__ = (

@@ -99,6 +99,9 @@ class Settings(DrainSettings):
                 ) from None
         return text
 
+    client_ip_truncate: bool = Field(
+        default=False, description="Whether of a client's address only its network is kept: /24 or /48."
+    )
     http_header_bytes: Annotated[int, Field(ge=1024, le=65_536)] = Field(
         16_384, description="Bytes of a request's line and headers."
     )

@@ -225,6 +225,18 @@ def test_an_operator_who_was_locked_out_since_stays_out_and_no_session_comes_bac
     assert platform.sql("SELECT count(*) FROM django_session") == [(0,)]
 
 
+def test_of_an_owner_who_was_erased_since_no_new_address_is_kept(platform, tmp_path):
+    """The file has the owner again; the audit names the key, and the drain leaves its addresses out."""
+    platform.issue("hers")
+    path = platform.backup(tmp_path)
+    platform.sql(
+        "INSERT INTO audit_event (actor, action, target_type, target_id)"
+        " SELECT 'command:erase_owner', 'erased', 'key', id FROM api_key"
+    )
+    platform.restore(path)
+    assert platform.sql("SELECT count(*) FROM erased_key JOIN api_key ON id = api_key_id") == [(1,)]
+
+
 def test_an_audit_event_that_was_committed_late_is_kept(platform, tmp_path):
     columns = "actor, action, target_type, target_id"
     event = f"INSERT INTO audit_event ({columns}) VALUES (%s, 'updated', 'key', 1)"  # noqa: S608  # named here

@@ -169,5 +169,14 @@ def test_a_request_is_one_json_line_with_its_id_and_without_its_query(stack):
     assert "not an id" not in stack.logs()
 
 
+def test_a_key_in_the_wrong_place_is_in_no_line(stack):
+    [key] = stack.make_keys(1, burst=5)
+    identifier = "stack-test.2"
+    get(stack, "/api/check", headers={"X-Request-ID": key})
+    get(stack, f"/{key}", headers={"X-Request-ID": identifier, "User-Agent": key})
+    wait_for(lambda: identifier in stack.logs("nginx"))
+    assert key not in stack.logs()
+
+
 def test_both_services_are_scraped(stack):
     wait_for(lambda: len(stack.prometheus_query('up{job=~"api|admin"} == 1')) == 2, seconds=60)

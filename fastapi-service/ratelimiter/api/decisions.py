@@ -10,7 +10,7 @@ import structlog
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
-from ratelimiter import metrics
+from ratelimiter import addresses, metrics
 from ratelimiter.errors import (
     ApiError,
     InvalidInput,
@@ -49,12 +49,18 @@ class DecisionApi:
     """An ASGI app for ``PATHS``; the rest is FastAPI's."""
 
     def __init__(
-        self, directory: KeyDirectory, bucket: TokenBucket, fallback: Fallback, coalescer: Coalescer
+        self,
+        directory: KeyDirectory,
+        bucket: TokenBucket,
+        fallback: Fallback,
+        coalescer: Coalescer,
+        address_form: addresses.Form,
     ) -> None:
         self._directory = directory
         self._bucket = bucket
         self._fallback = fallback
         self._coalescer = coalescer
+        self._address_form = address_form
         self._tally = metrics.Tally()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +92,7 @@ class DecisionApi:
         self, scope: Scope, headers: edge.Headers, receive: Receive, identifier: str
     ) -> Answer:
         key = await self._key(headers)
-        address = edge.client_ip(scope)
+        address = edge.client_ip(scope, self._address_form)
         try:
             require_usable(key)
         except KeyRefused:
@@ -165,15 +171,16 @@ def _log_problem(error: ApiError, identifier: str, path: str) -> None:
 
     Whoever sends garbage must not fill the disk with it; the metrics count each of them.
     """
-    level = logging.WARNING if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.DEBUG
+    is_ours = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
     log.log(
-        level,
+        logging.WARNING if is_ours else logging.DEBUG,
         "no_decision",
         request_id=identifier,
         route=path,
         status=error.status,
         problem=error.slug,
-        cause=repr(error.__cause__) if error.__cause__ else None,
+        # Of a client's mistake it would quote what was sent, which may be a key.
+        cause=repr(error.__cause__) if is_ours and error.__cause__ else None,
     )
 
 

@@ -22,7 +22,8 @@ MAX_BODY_BYTES: Final = 4096
 MAX_BODY_SECONDS: Final = 5
 PROBLEM_JSON: Final = b"application/problem+json"
 
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# No key, which somebody may send there: a request id stands in the log and in the audit.
+_REQUEST_ID: Final = re.compile(rb"(?!rlk_)[A-Za-z0-9._-]{1,64}")
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _UNMATCHED: Final = "unmatched"
 
@@ -44,10 +45,10 @@ def request_id(headers: Headers) -> str:
     return f"{getrandbits(128):032x}"  # it has to be unique, not secret
 
 
-def client_ip(scope: Scope) -> str | None:
+def client_ip(scope: Scope, form: addresses.Form = addresses.clean) -> str | None:
     """The client's address as the server saw it, or a trusted proxy told it."""
     client = scope.get("client")
-    return addresses.clean(client[0]) if client else None
+    return form(client[0]) if client else None
 
 
 async def read_body(headers: Headers, receive: Receive) -> bytes:
@@ -111,8 +112,9 @@ def internal_error(exc: BaseException, identifier: str) -> ApiError:
 class Edge:
     """The ASGI middleware around FastAPI: the same contract that the data plane keeps by itself."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, address_form: addresses.Form) -> None:
         self._app = app
+        self._address_form = address_form
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -156,7 +158,7 @@ class Edge:
                     route=route,
                     status=status,
                     duration_ms=round(seconds * 1000, 2),
-                    client_ip=client_ip(scope),
+                    client_ip=client_ip(scope, self._address_form),
                 )
 
 

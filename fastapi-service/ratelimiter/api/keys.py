@@ -20,6 +20,7 @@ KeyId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
 def _origin(request: Request) -> Origin:
+    # The address whole, whatever the settings say of clients': the audit is there to tell who it was.
     token: TokenRecord = request.state.token
     return Origin(token.actor, edge.client_ip(request.scope), request.state.request_id)
 

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from ratelimiter.bounds import MAX_BURST, MAX_REQUESTS_PER_HOUR
+from ratelimiter.keys import credentials
 from ratelimiter.request_log.record import ENDPOINT_MAX_LENGTH
 
 FIRST_YEAR: Final = 2000
@@ -43,13 +44,25 @@ def _email_or_nothing(text: str) -> str:
     return validate_email(text)[1] if text else ""
 
 
+def _without_key(text: str) -> str:
+    if credentials.stands_in(text):
+        raise ValueError("must not hold an API key, since it is stored and shown")
+    return text
+
+
+WithoutKey = AfterValidator(_without_key)
 Rate = Annotated[int, Field(strict=True, ge=1, le=MAX_REQUESTS_PER_HOUR)]
 Burst = Annotated[int, Field(strict=True, ge=1, le=MAX_BURST)]
 Name = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00]*$")
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00]*$"),
+    WithoutKey,
 ]
 Email = Annotated[
-    str, AfterValidator(_email_or_nothing), WithJsonSchema({"type": "string", "format": "email"})
+    str,
+    AfterValidator(_email_or_nothing),
+    WithoutKey,
+    WithJsonSchema({"type": "string", "format": "email"}),
 ]
 TierName = Annotated[str, StringConstraints(max_length=50)]
 
@@ -66,6 +79,7 @@ class DecisionRequest(_Body):
     endpoint: Annotated[
         str,
         StringConstraints(min_length=1, max_length=ENDPOINT_MAX_LENGTH, pattern=r"^[^\x00-\x1f\x7f]*$"),
+        WithoutKey,
     ] = Field(
         "/api/request", description="What the request is for; logged and counted.", examples=["/v1/orders"]
     )

@@ -29,6 +29,10 @@ _PATTERNS: Final = {
     )
     for prefix in (KEY_PREFIX, MANAGEMENT_PREFIX)
 }
+_IN_TEXT: Final = re.compile(
+    rf"(?:{KEY_PREFIX}|{MANAGEMENT_PREFIX})_[a-z]{{1,10}}_[0-9A-Za-z]{{12}}", re.ASCII
+)
+"""More of a credential than a hint shows."""
 
 
 def generate(environment: str = "live", prefix: str = KEY_PREFIX) -> str:
@@ -43,6 +47,11 @@ def is_well_formed(credential: str, prefix: str = KEY_PREFIX) -> bool:
     if _PATTERNS[prefix].fullmatch(credential) is None:
         return False
     return _checksum(credential[:-_CHECKSUM_LENGTH]) == credential[-_CHECKSUM_LENGTH:]
+
+
+def stands_in(text: str) -> bool:
+    """Whether a credential, or more of one than a hint, stands in a text that would be stored or logged."""
+    return _IN_TEXT.search(text) is not None
 
 
 def digest(credential: str) -> bytes:

@@ -163,7 +163,7 @@ class Drain:
         moved = Cursor(epoch, raw[-1][0].decode(), end)
         records = [record for entry in entries for record in entry.records]
         with connection, connection.cursor() as db:  # commits, or rolls back on an exception
-            single = rows.without_doubles(db, records)
+            single = rows.without_erased_addresses(db, rows.without_doubles(db, records))
             refused = rows.copy(db, single)
             left_out = set(refused)
             copied = [record for record in single if record not in left_out] if left_out else single

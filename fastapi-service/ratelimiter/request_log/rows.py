@@ -54,6 +54,20 @@ def without_doubles(db: DbCursor, records: Sequence[Record]) -> Sequence[Record]
     return single
 
 
+def without_erased_addresses(db: DbCursor, records: Sequence[Record]) -> Sequence[Record]:
+    """The records, those of keys whose owner is erased without an address.
+
+    Until the transaction ends, an erasure that was not seen here waits for it, and then finds its rows.
+    """
+    db.execute(sql.HOLD_ERASURES)
+    # A statement of its own: what it sees begins after the lock was had.
+    db.execute(sql.FIND_ERASED, (_array({record.api_key_id for record in records}),))
+    erased = {key_id for (key_id,) in db.fetchall()}
+    if not erased:
+        return records
+    return [record._replace(client_ip=None) if record.api_key_id in erased else record for record in records]
+
+
 def copy(db: DbCursor, records: Sequence[Record]) -> Sequence[Record]:
     """Append records to the log; returns those that PostgreSQL refuses, which hold up no other.
 

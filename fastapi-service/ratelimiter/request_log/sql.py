@@ -34,6 +34,11 @@ FIND_DECISIONS: Final = """
         AND decision_id = ANY(%(decisions)s)
 """
 
+# Shared with the other drains: an erasure waits for those who may not have seen it (api_manager.erasure).
+HOLD_ERASURES: Final = "SELECT pg_advisory_xact_lock_shared(hashtext('ratelimiter erasure'))"
+
+FIND_ERASED: Final = "SELECT api_key_id FROM erased_key WHERE api_key_id = ANY(%s::bigint[])"
+
 ADD_USAGE: Final = """
     INSERT INTO usage_hourly (hour, api_key_id, endpoint, allowed, limited, cost)
     SELECT %s, * FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[])

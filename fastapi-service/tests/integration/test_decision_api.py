@@ -375,3 +375,12 @@ async def test_there_may_be_more_shards_than_redis_py_gives_connections(settings
         ]
         answers = [await request(http, key) for key in keys]
     assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_an_endpoint_that_holds_a_key_is_refused(client, issue):
+    key = (await issue())["key"]
+    problem = assert_problem(
+        await request(client, key, {"endpoint": f"/v1/x?key={key}"}), 422, "invalid-input"
+    )
+    assert [error["field"] for error in problem["errors"]] == ["endpoint"]
+    assert key not in json.dumps(problem)

@@ -111,6 +111,32 @@ async def test_usage_adds_up_over_batches(bucket, drain, database):
     assert database.sql("SELECT allowed, limited, cost FROM usage_hourly") == [(3, 0, 3)]
 
 
+async def test_rows_of_a_key_whose_owner_is_erased_have_no_address_and_all_else(bucket, drain, database):
+    database.sql("INSERT INTO erased_key (api_key_id) VALUES (1), (7)")
+    await decide(bucket, 2)
+    await decide(bucket, 1, key_id=2)
+    drain.copy()
+    by_key = "SELECT api_key_id, host(client_ip), count(*) FROM request_log GROUP BY 1, 2 ORDER BY 1"
+    assert database.sql(by_key) == [(1, None, 2), (2, "198.51.100.7", 1)]
+    assert database.sql("SELECT api_key_id, allowed FROM usage_hourly ORDER BY 1") == [(1, 2), (2, 1)]
+
+
+async def test_an_erasure_waits_for_rows_that_may_not_have_seen_it(bucket, drain, database, monkeypatch):
+    from ratelimiter.request_log import rows as module
+
+    await decide(bucket, 1)
+    copy, seen = module.copy, []
+
+    def look(db, records):
+        seen.append(database.sql("SELECT pg_try_advisory_lock(hashtext('ratelimiter erasure'))"))
+        return copy(db, records)
+
+    monkeypatch.setattr(module, "copy", look)
+    drain.copy()
+    assert seen == [[(False,)]]
+    assert database.sql("SELECT pg_try_advisory_lock(hashtext('ratelimiter erasure'))") == [(True,)]
+
+
 async def test_records_alike_to_the_byte_are_all_kept(redis, drain, database):
     import asyncio
 

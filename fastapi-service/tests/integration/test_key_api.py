@@ -303,3 +303,25 @@ async def test_nothing_lives_elsewhere(client):
         answer = await client.get(path)
         assert answer.status_code == 404
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("field", ["name", "owner_email"])
+async def test_a_key_that_was_pasted_into_a_field_is_refused_and_not_stored(
+    client, issue, management, database, field
+):
+    issued = await issue()
+    value = issued["key"] if field == "name" else f"{issued['key']}@example.com"
+    for method, path in (("POST", "/api/keys"), ("PATCH", f"/api/keys/{issued['id']}")):
+        answer = await client.request(method, path, json={"name": "x", field: value}, headers=management)
+        assert answer.status_code == 422
+        assert [error["field"] for error in answer.json()["errors"]] == [field]
+        assert "must not hold an API key" in answer.json()["detail"]
+    assert database.sql("SELECT name, owner_email FROM api_key") == [("test", "")]
+
+
+async def test_a_key_is_taken_for_no_request_id(client, issue, management, database):
+    key = (await issue())["key"]
+    answer = await client.post("/api/keys", json={"name": "x"}, headers=management | {"X-Request-ID": key})
+    assert answer.status_code == 201
+    assert key not in answer.headers["x-request-id"]
+    assert database.sql("SELECT count(*) FROM audit_event WHERE request_id LIKE 'rlk%'") == [(0,)]

@@ -55,3 +55,11 @@ def test_the_hint_shows_eight_of_the_random_characters():
     key = credentials.generate()
     assert credentials.hint(key) == f"rlk_live_{key[9:13]}…{key[-4:]}"
     assert len(credentials.hint(key)) <= 32
+
+
+def test_a_key_is_seen_in_a_text_and_a_hint_is_none():
+    key = credentials.generate("test")
+    for text in (key, f"/v1/x?key={key}", f"for {key[:30]}…", f"{key}@example.com"):
+        assert credentials.stands_in(text)
+    for text in ("", "billing", f"was {credentials.hint(key)}", "rlk_live_", "an rlk_-ish name"):
+        assert not credentials.stands_in(text)
