@@ -161,6 +161,11 @@ def _live(life):
     life.secrets["rotated by the admin"] = re.search(r"rlk_live_[0-9A-Za-z]{49}", page)[0]
     out = manage(life.values["DATABASE_URL"], "create_api_key", "--name", "by a command", "--tier", "free")
     life.secrets["issued by a command"] = out.strip()
+    scopes = ["keys:read", "keys:write", "metrics:read"]
+    page = site.post("/admin/api_manager/managementtoken/add/", name="inventory", scopes=scopes).text
+    token = life.secrets["issued as a management token"] = re.search(r"rlm_live_[0-9A-Za-z]{49}", page)[0]
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert httpx.get(f"{life.values['API_URL']}/api/keys", headers=bearer, trust_env=False).status_code == 200
     life.secrets["the operator's session"] = site.http.cookies["sessionid"]
     life.secrets["a wrong management token"] = "nearly-the-management-token-of-somebody"
     life.secrets["a wrong password"] = "the-password-of-another-site-9"
@@ -223,7 +228,7 @@ def _mistake(life, site, key):
         ):
             api.get("/api/check", headers=headers)
             api.get("/api/keys", headers=headers)
-        own = {"X-API-Key": key}
+        own = {"X-API-Key": life.secrets["issued by the API"]}
         for body in ({"endpoint": f"/v1/orders?key={key}"}, {"endpoint": key}, {"cost": key}, {key: 1}):
             assert api.post("/api/request", headers=own, json=body).status_code == 422
         assert api.post("/api/request", headers=own, content=f"key={key}").status_code == 400
@@ -304,14 +309,15 @@ def _files(folder):
 
 
 def _places(secret, texts):
-    """The names of the texts that hold a secret, or the random part of a key, in any form."""
+    """The names of the texts that hold a secret, or the random part of one that was issued, in any form."""
     forms = _forms(secret)
     return {name for name, text in texts.items() if any(form in text for form in forms)}
 
 
 def _forms(secret):
     """What to look for: the secret itself, in base64 wherever it begins there, in hex, in an address."""
-    raw = (secret.removeprefix("rlk_live_")[:43] if secret.startswith("rlk_live_") else secret).encode()
+    issued = re.fullmatch(r"rl[km]_live_(\w{43})\w{6}", secret)
+    raw = (issued[1] if issued else secret).encode()
     forms = {raw, raw.hex().encode(), raw.hex().upper().encode(), quote(raw, safe="").encode()}
     for shift in range(3):
         # Characters at either end depend on the neighbours.
