@@ -45,3 +45,10 @@ def test_the_hint_shows_eight_of_the_random_characters():
     key = credentials.generate()
     assert credentials.hint(key) == f"rlk_live_{key[9:13]}…{key[-4:]}"
     assert len(credentials.hint(key)) <= 32
+
+
+@given(st.integers(0, 58), st.integers(0, 2), st.text(max_size=3))
+def test_a_key_that_was_changed_anywhere_is_refused(position, removed, inserted):
+    key = credentials.generate()
+    changed = key[:position] + inserted + key[position + removed :]
+    assert credentials.is_well_formed(changed) is (changed == key)
