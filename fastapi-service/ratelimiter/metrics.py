@@ -59,7 +59,7 @@ DURATION: Final = Durations(
 )
 KEY_LOOKUPS: Final = Counter(
     "key_directory_lookups_total",
-    "Keys looked up in PostgreSQL: loaded, or unknown there.",
+    "Keys looked up: loaded from PostgreSQL or unknown there; without it from a copy, or a malformed_copy.",
     ["found"],
 )
 KEY_NEWS: Final = Counter(
