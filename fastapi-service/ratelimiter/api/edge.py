@@ -23,8 +23,11 @@ MAX_BODY_SECONDS: Final = 5
 PROBLEM_JSON: Final = b"application/problem+json"
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+METHODS: Final = frozenset(
+    {"GET", "HEAD", "QUERY", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
+)
 _UNMATCHED: Final = "unmatched"
+_OF_THE_BODY: Final = frozenset({b"content-type", b"content-length", b"transfer-encoding"})
 
 Headers = dict[bytes, bytes]
 
@@ -142,7 +145,7 @@ class Edge:
             _require_known_method(scope)
             body = await read_body(headers, receive)
             with structlog.contextvars.bound_contextvars(request_id=identifier):
-                await self._app(_as_json(scope), _replay(body, receive), send_with_id)
+                await self._app(_as_json(scope, body), _replay(body, receive), send_with_id)
         except ConnectionResetError:
             status = 499  # nginx's code for a client that closed the connection; nobody sees it sent
         except Exception as exc:  # noqa: BLE001  # the edge: nothing may escape it
@@ -172,14 +175,16 @@ def _require_known_method(scope: Scope) -> None:
         raise UnknownMethod("The method is none that HTTP defines.")
 
 
-def _as_json(scope: Scope) -> Scope:
+def _as_json(scope: Scope, body: bytes) -> Scope:
     """Every body here is JSON, whatever its media type says (``curl -d`` calls it a form).
 
-    A browser's forged form gains nothing by that: it cannot carry a bearer token or a key.
+    A browser's forged form gains nothing by that: it cannot carry a bearer token or a key. The length is
+    that of the body, since what is behind would stumble over one that is written with thousands of zeros.
     """
     scope["headers"] = [
-        *((name, value) for name, value in scope["headers"] if name != b"content-type"),
+        *((name, value) for name, value in scope["headers"] if name not in _OF_THE_BODY),
         (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
     ]
     return scope
 
