@@ -41,6 +41,10 @@ Exact rate limits for everyone who holds a key.
 
 Send your key as `X-API-Key`: `POST /api/request` spends tokens, `GET /api/check` shows what is left.
 Operators send the management token as `Authorization: Bearer …`.
+
+Every error is a problem document (RFC 9457). Beside the answers that stand at each operation: 404 where
+nothing lives, 405 with `Allow` for a method that a path does not answer, 501 for one that HTTP does not
+define, 413 for a body over 4 KiB wherever it is sent. Only what is no HTTP is told so, with 400, in plain text.
 """
 
 
@@ -122,6 +126,7 @@ def create_app(settings: Settings | None = None) -> Application:
         redirect_slashes=False,
         docs_url=None,  # api.docs serves them
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
         openapi_tags=[
             {"name": "data plane", "description": "For whoever holds a key."},
             {"name": "keys", "description": "For operators, with the management token."},
