@@ -59,6 +59,10 @@ service-test: .venv/.installed-dev ## Test the API on servers of yours: TEST_DAT
 faults: .venv/.installed-dev ## Break everything under load, and see what is lost (7 minutes)
 	@PYTHONPATH=fastapi-service exec $(BIN)/python -m tests.faults
 
+.PHONY: fuzz
+fuzz: .venv/.installed-dev ## Ask the API anything, and every parser (15 minutes; FUZZ_OPTIONS='--seconds 60 --seed 1')
+	@PYTHONPATH=fastapi-service exec $(BIN)/python -m tests.fuzz $(FUZZ_OPTIONS)
+
 .PHONY: stack-test
 stack-test: .venv/.installed-dev ## Test the containers, as docker-compose.yml starts them (needs Docker; SHORT=1: not all)
 	@docker info >/dev/null 2>&1 || { echo 'No Docker engine answers; see docker info' >&2; exit 1; }
