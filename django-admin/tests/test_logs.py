@@ -5,9 +5,10 @@ import logging
 from logging.config import DictConfigurator
 
 import structlog
-from config.logs import logging_config
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from config.logs import logging_config
 
 
 def formatter():

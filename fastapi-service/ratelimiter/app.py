@@ -44,7 +44,8 @@ Operators send the management token as `Authorization: Bearer …`.
 
 Every error is a problem document (RFC 9457). Beside the answers that stand at each operation: 404 where
 nothing lives, 405 with `Allow` for a method that a path does not answer, 501 for one that HTTP does not
-define, 413 for a body over 4 KiB wherever it is sent. Only what is no HTTP is told so, with 400, in plain text.
+define, 413 for a body over 4 KiB wherever it is sent. Only what is no HTTP is told so, with 400, in plain
+text.
 """
 
 

@@ -1,4 +1,4 @@
-"""``make fuzz``: schemathesis for minutes, then every property many times over; prints the seed, to repeat a run."""
+"""``make fuzz``: schemathesis for minutes, then every property thousands of times."""
 
 import secrets
 import subprocess

@@ -1,4 +1,4 @@
-"""The fuzzing of the API for some seconds, always alike. `make fuzz` does it for minutes, each time otherwise."""
+"""Fuzzes the API for some seconds, always alike; `make fuzz` does it for minutes, each time otherwise."""
 
 import shutil
 import tempfile

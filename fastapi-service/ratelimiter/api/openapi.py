@@ -130,6 +130,18 @@ def _document(app: FastAPI) -> Json:
 def _complete(path: str, method: str, operation: Json) -> None:
     """Add to one of FastAPI's operations what its own machinery does not know of."""
     responses = operation["responses"]
+    for status in sorted(_statuses(path, method, operation)):
+        if str(status) not in responses or status == HTTPStatus.UNPROCESSABLE_ENTITY:
+            responses[str(status)] = _problem(status, _MORE_HEADERS.get(status, {}))
+    for response in responses.values():
+        response["headers"] = _REQUEST_ID | response.get("headers", {})
+    if operation["operationId"] in _LINKS:
+        successful, links = _LINKS[operation["operationId"]]
+        responses[successful]["links"] = links
+
+
+def _statuses(path: str, method: str, operation: Json) -> set[int]:
+    """The problems that an operation may be answered with."""
     statuses = {408, 413, 500}  # whatever the operation, a body that is sent is read
     if path.startswith("/api/"):
         statuses |= {401, 503}
@@ -141,16 +153,9 @@ def _complete(path: str, method: str, operation: Json) -> None:
         statuses |= {404}
         if method == "patch" or path.endswith("/rotate"):
             statuses |= {409}
-    if "422" in responses:
+    if "422" in operation["responses"]:
         statuses |= {422}
-    for status in sorted(statuses):
-        if str(status) not in responses or status == HTTPStatus.UNPROCESSABLE_ENTITY:
-            responses[str(status)] = _problem(status, _MORE_HEADERS.get(status, {}))
-    for response in responses.values():
-        response["headers"] = _REQUEST_ID | response.get("headers", {})
-    if operation["operationId"] in _LINKS:
-        successful, links = _LINKS[operation["operationId"]]
-        responses[successful]["links"] = links
+    return statuses
 
 
 def _problem(status: int, headers: Json) -> Json:

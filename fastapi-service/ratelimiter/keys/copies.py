@@ -85,7 +85,7 @@ class KeyCopies:
         self._pending = {key_id: record for key_id, record in self._pending.items() if record is None}
 
     async def get(self, digest: bytes) -> KeyRecord | None:
-        """The copy of a key's record; ``None`` if there is none that can be read, or Redis does not answer."""
+        """The copy of a key's record; ``None``: there is none that can be read, or Redis does not answer."""
         try:
             async with asyncio.timeout(READ_TIMEOUT_SECONDS):
                 copy = await self._redis.get(redis_keys.key_copy(digest))

@@ -99,8 +99,10 @@ class Outbox:
         A name that the script did not write is taken away: the next record gives a new one.
         """
         epoch = cast("bytes | None", self._redis.hget(self._state, "epoch"))
-        if epoch is None or _EPOCH.fullmatch(epoch):
-            return epoch and epoch.decode()
+        if epoch is None:
+            return None
+        if _EPOCH.fullmatch(epoch):
+            return epoch.decode()
         metrics.LOG_MALFORMED.inc()
         log.warning("epoch_set_aside", epoch=repr(epoch[:100]))
         self._redis.hdel(self._state, "epoch")

@@ -23,8 +23,9 @@ def logger():
     logging.captureWarnings(capture=False)
     structlog.configure(**before)
 
-    library = logging.Logger("a.library", logging.DEBUG)
-    library.addHandler(logging.StreamHandler(io.StringIO()))
+    library = logging.getLogger("a.library")
+    library.propagate = False
+    library.handlers = [logging.StreamHandler(io.StringIO())]
     library.handlers[0].setFormatter(formatter)
     ours = structlog.wrap_logger(
         library, processors=config["processors"], wrapper_class=config["wrapper_class"]
