@@ -547,6 +547,14 @@ async def test_a_stream_whose_epoch_makes_no_sense_is_copied_all_the_same(
     assert counters()["malformed"] == 1 + unreadable
 
 
+async def test_a_record_of_the_last_second_of_the_calendar_is_set_aside(redis, drain, database, counters):
+    known = encode(1, 1, None, "/x")
+    await put(redis, (known, b"200 1"), (known, b"200 1 @%d" % ticks(datetime.max.replace(tzinfo=UTC))))
+    drain.copy()
+    assert rows(database) == 1
+    assert counters()["malformed"] == 1
+
+
 async def test_records_without_an_id_are_no_doubles_of_each_other(redis, drain, database):
     late = b"200 1 @%d" % ticks(datetime.now(UTC))
     await put(redis, (b"1 1 - /a", late), (b"1 1 - /b", b"200 1"), (b"1 1 - /c", late))
