@@ -44,6 +44,6 @@ def fuzz(platform: dict[str, str], seed: int, *options: str) -> int:
 def complaints(platform: dict[str, str]) -> list[str]:
     """What both services logged as an error or above; each line must be JSON."""
     folder = Path(platform["LOCAL_DIR"], "log")
-    lines = [line for name in ("api", "admin") for line in (folder / f"{name}.log").open(encoding="utf-8")]
-    whole = (line for line in lines if line.endswith("\n"))
-    return [line for line in whole if json.loads(line)["level"] in {"error", "critical"}]
+    texts = [(folder / f"{name}.log").read_text(encoding="utf-8") for name in ("api", "admin")]
+    lines = [line for text in texts for line in text.split("\n")[:-1]]  # what follows is being written
+    return [line for line in lines if json.loads(line)["level"] in {"error", "critical"}]
