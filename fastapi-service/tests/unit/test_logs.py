@@ -23,9 +23,9 @@ def logger():
     logging.captureWarnings(capture=False)
     structlog.configure(**before)
 
-    library = logging.getLogger("a.library")
-    library.propagate = False
-    library.handlers = [logging.StreamHandler(io.StringIO())]
+    # Apart from the tree of loggers: pytest-xdist cannot hand on halves of characters that pytest captures.
+    library = logging.Logger("a.library", logging.DEBUG)  # noqa: LOG001
+    library.addHandler(logging.StreamHandler(io.StringIO()))
     library.handlers[0].setFormatter(formatter)
     ours = structlog.wrap_logger(
         library, processors=config["processors"], wrapper_class=config["wrapper_class"]
