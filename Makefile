@@ -63,6 +63,10 @@ faults: .venv/.installed-dev ## Break everything under load, and see what is los
 abuse: .venv/.installed-dev ## Abuse it beside good clients, and see what they notice (10 minutes; needs wrk)
 	@PYTHONPATH=fastapi-service exec $(BIN)/python -m tests.abuse $(ABUSE_OPTIONS)
 
+.PHONY: fuzz
+fuzz: .venv/.installed-dev ## Ask the API anything, and every parser (15 minutes; FUZZ_OPTIONS='--seconds 60 --seed 1')
+	@PYTHONPATH=fastapi-service exec $(BIN)/python -m tests.fuzz $(FUZZ_OPTIONS)
+
 .PHONY: stack-test
 stack-test: .venv/.installed-dev ## Test the containers, as docker-compose.yml starts them (needs Docker; SHORT=1: not all)
 	@docker info >/dev/null 2>&1 || { echo 'No Docker engine answers; see docker info' >&2; exit 1; }

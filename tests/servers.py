@@ -41,6 +41,7 @@ ADMIN_API_TOKEN = "token-of-the-tests-only"
 
 # A shared machine may stall at any moment; the time of one example proves nothing.
 settings.register_profile("any-machine", deadline=None)
+settings.register_profile("fuzz", deadline=None, max_examples=1000)  # make fuzz
 settings.load_profile("any-machine")
 
 

@@ -52,7 +52,8 @@ def logging_config(level: str) -> dict[str, Any]:
                     # Plain tracebacks: the ones in dictionaries carry local variables, and so secrets.
                     structlog.processors.format_exc_info,
                     redact,
-                    structlog.processors.JSONRenderer(ensure_ascii=False),
+                    # In ASCII: beyond it there are line ends and terminal codes, and halves of characters.
+                    structlog.processors.JSONRenderer(),
                 ],
             }
         },

@@ -45,6 +45,11 @@ Exact rate limits for everyone who holds a key.
 
 Send your key as `X-API-Key`: `POST /api/request` spends tokens, `GET /api/check` shows what is left.
 Operators send a management token as `Authorization: Bearer …`; each route says which scope it takes.
+
+Every error is a problem document (RFC 9457). Beside the answers that stand at each operation: 404 where
+nothing lives, 405 with `Allow` for a method that a path does not answer, 501 for one that HTTP does not
+define, 413 for a body over 4 KiB wherever it is sent; and before a request has a path 400 for what is no
+HTTP, 408 and 431 for headers that come too slowly or are too large, 503 for too many connections.
 """
 
 
@@ -137,6 +142,7 @@ def create_app(settings: Settings | None = None) -> Application:
         redirect_slashes=False,
         docs_url=None,  # api.docs serves them
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
         openapi_tags=[
             {"name": "data plane", "description": "For whoever holds a key."},
             {"name": "keys", "description": "For operators, with a management token."},

@@ -94,6 +94,6 @@ async def _probe(ask: Callable[[], Awaitable[Any]]) -> Probe:
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
             value = await ask()
-    except (RedisError, SQLAlchemyError, OSError):  # TimeoutError is an OSError
-        value = None
+    except (RedisError, SQLAlchemyError, OSError, ValueError):  # TimeoutError is an OSError
+        value = None  # what cannot be read is no answer either
     return Probe(value, round((perf_counter() - started) * 1000, 2))

@@ -72,7 +72,7 @@ HTTP_REFUSALS: Final = Counter(
 )
 KEY_LOOKUPS: Final = Counter(
     "key_directory_lookups_total",
-    "Keys looked up in PostgreSQL: loaded, or unknown there; or found in their copy while it was away.",
+    "Keys looked up: loaded from PostgreSQL or unknown there; without it from a copy, or a malformed_copy.",
     ["found"],
 )
 KEY_NEWS: Final = Counter(

@@ -17,7 +17,7 @@ _PROBLEMS: Final = {
     400: "The body is not JSON.",
     401: "No key, or one that was not issued here.",
     403: "The key is revoked, paused or expired.",
-    404: "Nothing lives there.",
+    404: "There is no such key.",
     408: "The body takes over 5 s.",
     409: "What was asked does not fit the present state.",
     413: "The body is over 4 KiB.",
@@ -76,6 +76,31 @@ _MORE_HEADERS: Final[dict[int, dict[str, Json]]] = {
 }
 
 
+def _link(operation: str, description: str, **parameters: str) -> Json:
+    return {"operationId": operation, "description": description, "parameters": parameters}
+
+
+_ID: Final = "$response.body#/id"
+_OF_THE_KEY: Final[dict[str, Json]] = {
+    "show": _link("show_key", "See the key; its secret is not shown again.", key_id=_ID),
+    "change": _link("change_key", "Change the key.", key_id=_ID),
+    "rotate": _link("rotate_key", "Replace the key's secret.", key_id=_ID),
+    "reset": _link("reset_key", "Fill the key's bucket.", key_id=_ID),
+    "revoke": _link("revoke_key", "Revoke the key.", key_id=_ID),
+}
+_LINKS: Final[dict[str, tuple[str, dict[str, Json]]]] = {
+    "issue_key": ("201", _OF_THE_KEY),
+    "show_key": ("200", _OF_THE_KEY),
+    "change_key": ("200", _OF_THE_KEY),
+    "rotate_key": ("201", _OF_THE_KEY),
+    "list_keys": (
+        "200",
+        {"following": _link("list_keys", "The keys that follow.", cursor="$response.body#/next_cursor")},
+    ),
+}
+"""Where an answer leads: by the operation, the status, and the links."""
+
+
 def install(app: FastAPI) -> None:
     """Make ``app.openapi`` describe the whole service."""
 
@@ -120,17 +145,20 @@ def _complete(path: str, method: str, operation: Json) -> None:
             responses[str(status)] = _problem(status, _MORE_HEADERS.get(status, {}), texts)
     for response in responses.values():
         response["headers"] = _REQUEST_ID | response.get("headers", {})
+    if operation["operationId"] in _LINKS:
+        successful, links = _LINKS[operation["operationId"]]
+        responses[successful]["links"] = links
 
 
 def _statuses(path: str, method: str, operation: Json) -> set[int]:
     """The statuses of the problems that an operation may answer."""
-    statuses = {500}
+    statuses = {408, 413, 500}  # whatever the operation, a body that is sent is read
     if path.startswith("/api/"):
         statuses |= {401, 503}
     if _takes_a_token(operation):
         statuses |= set(_MANAGEMENT_PROBLEMS)
     if "requestBody" in operation:
-        statuses |= {400, 408, 413}
+        statuses |= {400}
     if path.startswith("/api/usage"):
         statuses |= {403}
     if "{key_id}" in path:

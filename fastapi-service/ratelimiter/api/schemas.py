@@ -1,5 +1,6 @@
 """The bodies of the API, as OpenAPI shows them and as they are checked."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -7,6 +8,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -20,6 +22,7 @@ from ratelimiter.request_log.record import ENDPOINT_MAX_LENGTH
 
 FIRST_YEAR: Final = 2000
 LAST_YEAR: Final = 8999
+_DATE: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -37,7 +40,14 @@ def _no_moment() -> ValueError:
     return ValueError(f"must lie in the years {FIRST_YEAR} to {LAST_YEAR}")
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+def _written_out(value: object) -> object:
+    """Refuse what pydantic would also take: seconds or milliseconds since 1970, as a number or as text."""
+    if not isinstance(value, str) or not _DATE.match(value):
+        raise ValueError("must be a date and time such as 2027-01-31T12:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
 
 
 def _email_or_nothing(text: str) -> str:
@@ -83,7 +93,7 @@ class DecisionRequest(_Body):
     ] = Field(
         "/api/request", description="What the request is for; logged and counted.", examples=["/v1/orders"]
     )
-    cost: Annotated[int, Field(strict=True, ge=1)] = Field(1, description="Tokens it spends.")
+    cost: Annotated[int, Field(strict=True, ge=1, le=MAX_BURST)] = Field(1, description="Tokens it spends.")
 
 
 class DecisionAnswer(BaseModel):

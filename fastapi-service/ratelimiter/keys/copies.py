@@ -13,14 +13,16 @@ import asyncio
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
-from datetime import datetime
-from typing import Final, cast
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final, Literal, cast
 
 import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ratelimiter import redis_keys
+from ratelimiter import metrics, redis_keys
+from ratelimiter.bounds import MAX_BURST, MAX_REQUESTS_PER_HOUR
 
 from .record import KeyRecord
 
@@ -35,6 +37,23 @@ WRITE_TIMEOUT_SECONDS: Final = 2.0
 CHUNK: Final = 500
 
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
+_Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+
+
+class _Copy(BaseModel):
+    """A copy as it is written: what is not of this form was written by nobody here, or by another version."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    id: _Id
+    subject: _Id
+    tier: Annotated[str, Field(min_length=1, max_length=50)]
+    requests_per_hour: Annotated[int, Field(ge=1, le=MAX_REQUESTS_PER_HOUR)]
+    burst: Annotated[int, Field(ge=1, le=MAX_BURST)] | None
+    fallback: Literal["local", "closed", "open"]
+    is_active: bool
+    is_revoked: bool
+    expires_at: float | None
 
 
 class KeyCopies:
@@ -66,16 +85,26 @@ class KeyCopies:
         self._pending = {key_id: record for key_id, record in self._pending.items() if record is None}
 
     async def get(self, digest: bytes) -> KeyRecord | None:
-        """The copy of a key's record; ``None`` if there is none, or Redis does not answer."""
+        """The copy of a key's record; ``None``: there is none that can be read, or Redis does not answer."""
         try:
             async with asyncio.timeout(READ_TIMEOUT_SECONDS):
                 copy = await self._redis.get(redis_keys.key_copy(digest))
         except (RedisError, OSError):
             return None
-        return None if copy is None else KeyRecord(digest=digest, **json.loads(copy))
+        if copy is None:
+            return None
+        try:
+            return KeyRecord(digest=digest, **dict(_Copy.model_validate_json(copy)))
+        except ValidationError as exc:
+            metrics.KEY_LOOKUPS.labels("malformed_copy").inc()
+            reasons = [error["type"] for error in exc.errors(include_url=False, include_input=False)]
+            log.warning("key_copy_not_read", reasons=reasons[:5])
+            return None
 
     async def known_until(self) -> datetime | None:
         """Up to when all edits were heard of; ``None``: there are no copies.
+
+        Where that cannot be read, it is taken for so long ago that no older copy is left.
 
         Raises:
             RedisError, OSError: Redis does not answer.
@@ -83,7 +112,13 @@ class KeyCopies:
         """
         async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
             text = cast("bytes | None", await self._redis.get(redis_keys.KEYS_KNOWN_UNTIL))
-        return None if text is None else datetime.fromisoformat(text.decode())
+        if text is None:
+            return None
+        try:
+            return datetime.fromisoformat(text.decode()).astimezone(UTC)
+        except (ValueError, OverflowError):
+            log.warning("key_copies_time_not_read", text=repr(text[:100]))
+            return datetime.now(UTC) - timedelta(seconds=2 * LIFETIME_SECONDS)
 
     async def catch_up(self, edited: Iterable[int], known_until: datetime) -> None:
         """Remove the copies of edited keys, then say up to when all edits have been heard of.

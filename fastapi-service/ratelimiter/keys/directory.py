@@ -129,22 +129,28 @@ class KeyDirectory:
         if digest in self._unknown:
             return None
         if self._is_postgres_away():
-            copy = await self._copies.get(digest)
+            copy = await self._copy(digest)
             if copy is not None:
-                return self._use_copy(copy)
+                return copy
         lookup = self._lookups.get(digest) or self._look_up_soon(digest)
         try:
             # Shielded: the lookup belongs to all who wait for it.
             async with asyncio.timeout(LOOKUP_TIMEOUT_SECONDS):
                 return await asyncio.shield(lookup)
         except (SQLAlchemyError, TimeoutError) as exc:
-            copy = await self._copies.get(digest)
+            copy = await self._copy(digest)
             if copy is not None:
-                return self._use_copy(copy)
+                return copy
             raise _unavailable() from exc
 
-    def _use_copy(self, copy: KeyRecord) -> KeyRecord:
-        """Serve a copy, and read it again with the others when PostgreSQL is back."""
+    async def _copy(self, digest: bytes) -> KeyRecord | None:
+        """The copy of a key, to be served and read again with the others when PostgreSQL is back.
+
+        One that claims the number of another key is not believed: news of that key would no longer find it.
+        """
+        copy = await self._copies.get(digest)
+        if copy is None or self._digests.get(copy.id, digest) != digest:
+            return None
         metrics.KEY_LOOKUPS.labels("copy").inc()
         self._is_owed = True
         _put(self._keys, copy.digest, copy, MAX_KEYS)

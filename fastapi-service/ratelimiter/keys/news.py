@@ -1,5 +1,6 @@
 """Listens to PostgreSQL for edits of keys and tiers."""
 
+import re
 import select
 import threading
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from ratelimiter.database import connect
 CHANNEL: Final = "key_news"
 HEARTBEAT_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 1.0
+_KEY_ID: Final = re.compile("[0-9]{1,19}")
 
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 
@@ -85,11 +87,11 @@ class KeyNews:
     ) -> None:
         payloads = [notify.payload for notify in notifies]
         notifies.clear()
-        ids = [int(payload) for payload in payloads if payload.isdecimal()]
+        ids = [int(payload) for payload in payloads if _KEY_ID.fullmatch(payload)]
         if ids:
             metrics.KEY_NEWS.labels("key").inc(len(ids))
             on_keys(ids)
         if len(ids) < len(payloads):
-            # 'all', or something newer than this version: reading everything is never wrong.
+            # 'all', or what this version does not know: reading everything is never wrong.
             metrics.KEY_NEWS.labels("all").inc()
             on_all()

@@ -51,7 +51,8 @@ for i = 1, #KEYS - 2 do
     answers[i + 1] = false
   else
     local refill = capacity * interval
-    local known = full_at[key] or tonumber(stored[i]) or now
+    -- What the script did not write (by tonumber even 'nan' is a number) is as good as absent.
+    local known = full_at[key] or whole(stored[i], 0) or now
     -- Neither a clock that jumped back nor a lowered burst locks out for longer than one refill: what
     -- lies beyond that is cut off, and stays so even if this item is denied.
     local full = math.min(math.max(known, now), now + refill)

@@ -1,22 +1,25 @@
 """The stream of decisions on their way to PostgreSQL, as the drain and the metrics see it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self, cast
 
+import structlog
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from ratelimiter import redis_keys
+from ratelimiter import metrics, redis_keys
 
-from .record import MalformedRecord, Record, decode, number, time_of
+from .record import SCRIPT_MAX, MalformedRecord, Record, decode, number, time_of
 
 BEGINNING: Final = "0-0"
 ENTRIES_PER_READ: Final = 200
 """An entry may hold 256 records: bounds what one reply takes in memory."""
-_MAX_POSITION: Final = 2**53
-"""Where the script's numbers end."""
+_EPOCH: Final = re.compile(rb"[1-9][0-9]{0,15}")
+
+log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 
 
 class Entry(NamedTuple):
@@ -46,9 +49,9 @@ class Entry(NamedTuple):
             name, position, ticks = head.split(b" ")
             epoch = name.decode()
             timestamp = time_of(ticks)
-            start = number(position, most=_MAX_POSITION)
+            start = number(position, most=SCRIPT_MAX)
             known_and_outcome = list(zip(pairs[::2], pairs[1::2], strict=True))
-        except (ValueError, OverflowError) as exc:
+        except ValueError as exc:
             raise MalformedRecord(f"entry {entry_id!r}: {exc}") from exc
         if head_name != b"head":
             raise MalformedRecord(f"entry {entry_id!r} has no head")
@@ -91,9 +94,19 @@ class Outbox:
         self._state = redis_keys.stream_state(shard)
 
     def epoch(self) -> str | None:
-        """The name of the stream's present life; ``None`` before the first record."""
+        """The name of the stream's present life; ``None`` before the first record.
+
+        A name that the script did not write is taken away: the next record gives a new one.
+        """
         epoch = cast("bytes | None", self._redis.hget(self._state, "epoch"))
-        return epoch.decode() if epoch else None
+        if epoch is None:
+            return None
+        if _EPOCH.fullmatch(epoch):
+            return epoch.decode()
+        metrics.LOG_MALFORMED.inc()
+        log.warning("epoch_set_aside", epoch=repr(epoch[:100]))
+        self._redis.hdel(self._state, "epoch")
+        return None
 
     def backlog(self) -> int:
         """How many records wait to be copied."""

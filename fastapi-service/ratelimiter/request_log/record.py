@@ -11,6 +11,9 @@ from ratelimiter.bounds import MAX_BURST
 
 ENDPOINT_MAX_LENGTH: Final = 200
 
+SCRIPT_MAX: Final = 2**53
+"""Where the script's numbers end."""
+
 _TICKS_EPOCH: Final = datetime(2025, 1, 1, tzinfo=UTC)
 _TICKS_PER_MICROSECOND: Final = 16
 _MAX_BIGINT: Final = 2**63 - 1
@@ -75,7 +78,7 @@ def decode(known: bytes, outcome: bytes, timestamp: datetime) -> Record:
             timestamp = time_of(ticks)
         api_key_id, endpoint, cost, client_ip = _decode_known(key, spent, address, text)
         status_code, remaining, count = _decode_outcome(outcome)
-    except (ValueError, OverflowError) as exc:
+    except ValueError as exc:
         raise MalformedRecord(f"{exc}") from exc
     return Record(
         api_key_id,
@@ -87,7 +90,7 @@ def decode(known: bytes, outcome: bytes, timestamp: datetime) -> Record:
         timestamp,
         count,
         decision_id,
-        is_timed,
+        is_timed and decision_id is not None,  # without an id there is nothing to know a double by
     )
 
 
@@ -95,11 +98,10 @@ def time_of(ticks: bytes) -> datetime:
     """The time that decimal digits write in the limiter's ticks.
 
     Raises:
-        ValueError: they do not.
-        OverflowError: it is beyond the calendar.
+        ValueError: they do not, or it is later than the script can tell.
 
     """
-    return _TICKS_EPOCH + timedelta(microseconds=number(ticks) // _TICKS_PER_MICROSECOND)
+    return _TICKS_EPOCH + timedelta(microseconds=number(ticks, most=SCRIPT_MAX) // _TICKS_PER_MICROSECOND)
 
 
 def _id(digits: bytes) -> int:

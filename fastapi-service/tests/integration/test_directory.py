@@ -7,6 +7,7 @@ from time import monotonic, sleep
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from ratelimiter import metrics
 from ratelimiter.database import make_engine
 from ratelimiter.errors import KeysUnavailable
 from ratelimiter.keys import credentials
@@ -448,3 +449,23 @@ async def test_the_caches_are_bounded(directory, insert, monkeypatch, eventually
         return len(directory._keys) == 3
 
     await eventually(full)
+
+
+async def test_nonsense_on_the_channel_ends_no_listening_and_hides_no_news(
+    directory, insert, database, eventually
+):
+    def disconnected():
+        return metrics.KEY_NEWS.labels("disconnected")._value.get()
+
+    key_id, secret = insert()
+    await directory.get(secret)
+    before = disconnected()
+    for payload in ("", "-1", "1.5", "٣", " 7", "9" * 19, "9" * 5000, "all\n", "\x1b[2J", "x" * 7999):
+        database.sql("SELECT pg_notify('key_news', %s)", payload)
+    database.sql("UPDATE api_key SET revoked_at = now() WHERE id = %s", key_id)
+
+    async def is_revoked():
+        return (await directory.get(secret)).is_revoked
+
+    await eventually(is_revoked)
+    assert disconnected() == before

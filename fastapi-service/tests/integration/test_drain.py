@@ -1,10 +1,14 @@
+import contextlib
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count as numbers_from
 
 import psycopg2
 import pytest
 import redis as sync_redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ratelimiter import redis_keys
 from ratelimiter.database import connect
@@ -14,8 +18,8 @@ from ratelimiter.limiter.token_bucket import TokenBucket
 from ratelimiter.request_log import sql
 from ratelimiter.request_log.bound import bound
 from ratelimiter.request_log.drain import Cursor, CursorMoved, Drain, Retention, make_drain
-from ratelimiter.request_log.outbox import Backlog, Outbox, backlog
-from ratelimiter.request_log.record import encode
+from ratelimiter.request_log.outbox import Backlog, Entry, Outbox, backlog
+from ratelimiter.request_log.record import MalformedRecord, encode
 
 POLICY = Policy.of(10, 5)
 
@@ -490,3 +494,95 @@ async def test_a_day_that_is_not_archived_is_dropped_only_where_that_is_allowed(
     drain._maintain_partitions(connection)
     connection.close()
     assert rows(database) == left
+
+
+NUMBERS = [0, 1, 2**31, 2**53, 2**63 - 1, 2**63, 10**30, 10**5000]
+DIGITS = st.one_of(
+    st.sampled_from(NUMBERS).map(lambda number: b"9" * 5000 if number == 10**5000 else b"%d" % number),
+    st.sampled_from([b"-1", b"1.5", b"nan", b"inf", b"0x10", b"007", b"", b"\xd9\xa1"]),
+)
+ADDRESSES = st.sampled_from([b"-", b"999.1.1.1", b"fe80::1%eth0", b"::ffff:1.2.3.4", b"\xff", b"-%zz", b"-%"])
+ENDPOINTS = st.one_of(
+    st.binary(max_size=20),
+    st.sampled_from([b"\0", b"\xed\xa0\x80", b"\xc0\x80", b"\\N", b"\\.", b'"{', b"x" * 201, b"\n\x1b[2J"]),
+)
+
+
+def joined(*parts):
+    return st.tuples(*parts).map(b" ".join)
+
+
+POISON = st.one_of(st.binary(max_size=40), joined(DIGITS, DIGITS, ADDRESSES, ENDPOINTS))
+OUTCOMES = st.one_of(
+    st.binary(max_size=20),
+    st.sampled_from([b"200 1", b"429 1 2", b"403"]),
+    joined(st.sampled_from([b"200", b"429", b"403", b"500"]), DIGITS),
+    joined(st.just(b"429"), DIGITS, DIGITS),
+    joined(st.just(b"200 1"), DIGITS.map(b"@".__add__)),
+)
+PAIRS = st.lists(st.tuples(POISON, OUTCOMES), max_size=4)
+HEADS = st.one_of(st.none(), st.binary(max_size=20), joined(DIGITS, DIGITS, DIGITS))
+good_endpoints = numbers_from(1)
+
+
+@settings(
+    max_examples=settings.default.max_examples // 2,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(st.tuples(HEADS, PAIRS), max_size=4))
+async def test_whatever_stands_in_the_stream_the_good_records_around_it_become_rows(
+    redis, outbox, drain, database, counters, poison
+):
+    before, counted = counters(), 0
+    good = [f"/good/{next(good_endpoints)}" for _ in range(2 * len(poison) + 1)]
+    await put(redis, (encode(1, 1, None, good[0]), b"200 1"))
+    for number, (head, pairs) in enumerate(poison):
+        between, after = ((encode(1, 1, None, name), b"200 1") for name in good[2 * number + 1 :][:2])
+        if head is None:
+            await put(redis, *pairs, between, *pairs)
+        else:
+            fields = [field for pair in pairs for field in pair]
+            await redis.execute_command("XADD", redis_keys.stream(0), "*", "head", head, *fields)
+            await put(redis, between)
+        await put(redis, after)
+    for _, fields in outbox.read("0-0", 10**6, 1):
+        with contextlib.suppress(MalformedRecord):
+            counted += Entry.parse(b"1-0", fields).end - Entry.parse(b"1-0", fields).position - 1
+        counted += 1
+    assert drain.copy()
+    rows = database.sql("SELECT endpoint FROM request_log WHERE endpoint = ANY(%s) ORDER BY id", good)
+    assert [endpoint for (endpoint,) in rows] == good
+    assert await redis.xlen(redis_keys.stream(0)) == 0
+    grown = {name: value - before[name] for name, value in counters().items()}
+    assert grown["written"] + grown["malformed"] + grown["doubles"] == counted
+
+
+@pytest.mark.parametrize(
+    ("epoch", "unreadable"), [(b"a\0b", 0), (b"", 0), (b"007", 0), (b"1" * 33, 0), (b"\xff", 1)]
+)
+async def test_a_stream_whose_epoch_makes_no_sense_is_copied_all_the_same(
+    bucket, redis, drain, database, counters, epoch, unreadable
+):
+    await decide(bucket, 2)
+    await redis.hset(redis_keys.stream_state(0), "epoch", epoch)
+    await decide(bucket, 1)
+    drain.copy()
+    await decide(bucket, 2)
+    drain.copy()
+    assert rows(database) == 5 - unreadable
+    assert counters()["malformed"] == 1 + unreadable
+
+
+async def test_a_record_of_the_last_second_of_the_calendar_is_set_aside(redis, drain, database, counters):
+    known = encode(1, 1, None, "/x")
+    await put(redis, (known, b"200 1"), (known, b"200 1 @%d" % ticks(datetime.max.replace(tzinfo=UTC))))
+    drain.copy()
+    assert rows(database) == 1
+    assert counters()["malformed"] == 1
+
+
+async def test_records_without_an_id_are_no_doubles_of_each_other(redis, drain, database):
+    late = b"200 1 @%d" % ticks(datetime.now(UTC))
+    await put(redis, (b"1 1 - /a", late), (b"1 1 - /b", b"200 1"), (b"1 1 - /c", late))
+    drain.copy()
+    assert rows(database) == 3

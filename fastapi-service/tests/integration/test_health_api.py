@@ -80,6 +80,12 @@ async def test_a_stream_at_its_bound_loses_its_oldest_and_says_so(client, redis,
     assert (await client.get("/health")).json()["checks"]["redis"]["status"] == "ok"
 
 
+async def test_a_log_whose_state_makes_no_sense_makes_it_degraded(client, redis):
+    await redis.hset("rl:{0}:log:state", "seq", "nonsense")
+    health = (await client.get("/health")).json()
+    assert (health["status"], health["checks"]["request_log"]["status"]) == ("degraded", "down")
+
+
 async def test_without_redis_it_is_degraded_but_decides(client, redis_server, issue):
     key = (await issue())["key"]
     redis_server.kill()
@@ -207,6 +213,26 @@ async def test_every_reference_in_the_document_leads_somewhere(document):
     references = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
     assert references <= set(document["components"]["schemas"])
     assert set(document["components"]["securitySchemes"]) == {"ManagementToken", "ApiKey"}
+
+
+async def test_every_link_leads_to_an_operation_that_takes_its_parameters(document):
+    parameters = {
+        operation["operationId"]: {parameter["name"] for parameter in operation.get("parameters", ())}
+        for operations in document["paths"].values()
+        for operation in operations.values()
+    }
+    issued = document["paths"]["/api/keys"]["post"]["responses"]["201"]["links"]
+    assert set(issued) == {"show", "change", "rotate", "reset", "revoke"}
+    found = [
+        link
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        for response in operation["responses"].values()
+        for link in response.get("links", {}).values()
+    ]
+    assert len(found) > len(issued)
+    for link in found:
+        assert set(link["parameters"]) <= parameters[link["operationId"]]
 
 
 async def test_the_docs_are_served(client: httpx.AsyncClient):

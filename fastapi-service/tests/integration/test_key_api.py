@@ -64,6 +64,8 @@ async def test_only_the_token_opens_the_management_api(client, method, path, aut
         ({"name": "x", "expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
         ({"name": "x", "expires_at": "2090-01-01T00:00:00"}, "expires_at"),
         ({"name": "x", "expires_at": "9999-12-31T23:59:59-12:00"}, "expires_at"),
+        ({"name": "x", "expires_at": 4102444800}, "expires_at"),
+        ({"name": "x", "expires_at": "4102444800"}, "expires_at"),
         ({"name": "x", "is_admin": True}, "is_admin"),
     ],
 )
@@ -276,12 +278,19 @@ async def test_a_management_body_over_the_limit_is_refused(client, management):
     assert answer.headers["x-request-id"]
 
 
+async def test_a_length_with_thousands_of_zeros_is_a_length(client, management):
+    body = b'{"name": "x"}'
+    headers = management | {"Content-Length": f"{'0' * 5000}{len(body)}"}
+    assert (await client.post("/api/keys", content=body, headers=headers)).status_code == 201
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
         ("PUT", "/api/keys/1", "DELETE, GET, PATCH"),
         ("PUT", "/api/keys", "GET, POST"),
         ("POST", "/health", "GET"),
+        ("QUERY", "/api/keys", "GET, POST"),
     ],
 )
 async def test_another_method_is_answered_with_those_there_are(client, method, path, allowed):

@@ -1,8 +1,11 @@
 import asyncio
+import json
 from contextlib import asynccontextmanager
 
 import psycopg2
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ratelimiter import metrics, redis_keys
 from ratelimiter.database import make_engine
@@ -11,7 +14,10 @@ from ratelimiter.keys import credentials, directory
 from ratelimiter.keys.copies import KeyCopies
 from ratelimiter.keys.directory import KeyDirectory
 from ratelimiter.keys.news import KeyNews
+from ratelimiter.keys.record import KeyRecord
 from ratelimiter.keys.store import KeyStore
+from ratelimiter.limiter.fallback import Mode
+from ratelimiter.limiter.policy import Policy
 from tests.servers import execute
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -184,3 +190,97 @@ async def test_no_copy_can_be_used_as_a_key(worker, insert, copied, database, re
         value = await redis.get(name)
         assert secret.encode() not in name + value
         assert secret[-12:].encode() not in name + value
+
+
+COPY = {
+    "id": 7,
+    "subject": 7,
+    "tier": "free",
+    "requests_per_hour": 100,
+    "burst": None,
+    "fallback": "local",
+    "is_active": True,
+    "is_revoked": False,
+    "expires_at": None,
+}
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda values: st.lists(values, max_size=2) | st.dictionaries(st.text(max_size=5), values, max_size=2),
+)
+NAMES = st.one_of(st.sampled_from([*COPY, "digest", "self"]), st.text(max_size=5))
+NONSENSE = st.one_of(
+    st.binary(max_size=60),
+    VALUES.map(lambda value: json.dumps(value).encode()),
+    st.dictionaries(NAMES, VALUES, max_size=3).map(lambda fields: json.dumps(COPY | fields).encode()),
+    st.sampled_from([b"[" * 100_000, b'{"id": ' + b"9" * 5000 + b"}"]),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(NONSENSE)
+async def test_any_bytes_are_a_copy_that_can_be_served_or_none(redis, text):
+    digest = bytes(32)
+    await redis.set(redis_keys.key_copy(digest), text)
+    record = await KeyCopies(redis).get(digest)
+    if record is not None:
+        assert record.digest == digest
+        assert Policy.of(record.requests_per_hour, record.burst).capacity >= 1
+        assert Mode(record.fallback)
+        assert record.refusal(0.0) is None or isinstance(record.refusal(0.0), str)
+
+
+@pytest.mark.parametrize("mode", Mode)
+async def test_a_copy_in_good_order_is_read(redis, mode):
+    await redis.set(redis_keys.key_copy(bytes(32)), json.dumps(COPY | {"fallback": mode}))
+    expected = KeyRecord(digest=bytes(32), **COPY | {"fallback": mode})
+    assert await KeyCopies(redis).get(bytes(32)) == expected
+
+
+async def test_a_copy_that_cannot_be_read_lets_nobody_pass_and_is_counted(worker, redis):
+    read_before = metrics.KEY_LOOKUPS.labels("malformed_copy")._value.get()
+    secret = credentials.generate()
+    name = redis_keys.key_copy(credentials.digest(secret))
+    async with worker() as second:
+        await redis.set(name, json.dumps(COPY | {"is_revoked": "no"}))
+        with pytest.raises(KeysUnavailable):
+            await second.get(secret)
+        await redis.delete(name)
+        await redis.rpush(name, "a list")
+        with pytest.raises(KeysUnavailable):
+            await second.get(secret)
+    assert metrics.KEY_LOOKUPS.labels("malformed_copy")._value.get() > read_before
+
+
+async def test_a_copy_that_claims_another_keys_number_is_not_believed(
+    worker, insert, copied, database, redis, eventually
+):
+    key_id, known = insert()
+    stranger = credentials.generate()
+    async with worker(database.api_url) as first:
+        await first.get(known)
+        with database.away():
+            await redis.set(
+                redis_keys.key_copy(credentials.digest(stranger)), json.dumps(COPY | {"id": key_id})
+            )
+            with pytest.raises(KeysUnavailable):
+                await first.get(stranger)
+        execute(database.admin_url, "UPDATE api_key SET revoked_at = now() WHERE id = %s", key_id)
+
+        async def is_revoked():
+            return (await first.get(known)).is_revoked
+
+        await eventually(is_revoked)
+
+
+@pytest.mark.parametrize("text", ["nonsense", b"\xff", "", "0001-01-01T00:00:00+14:00", "2026-01-01"])
+async def test_copies_are_caught_up_though_nobody_knows_since_when(
+    worker, insert, copied, database, redis, text
+):
+    key_id, secret = insert()
+    async with worker(database.api_url) as first:
+        await first.get(secret)
+        await copied(secret)
+    execute(database.admin_url, "UPDATE api_key SET revoked_at = now() WHERE id = %s", key_id)
+    await redis.set(redis_keys.KEYS_KNOWN_UNTIL, text)
+    async with worker(database.api_url):
+        await copied(secret, there=False)

@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import re
 import signal
 import time
 from fractions import Fraction
@@ -189,6 +190,43 @@ async def test_a_bucket_that_holds_no_number_is_full(redis, bucket):
     await redis.lpush(redis_keys.bucket(0, 2), "a list")
     assert (await bucket.take(1, Policy.of(10), 1, RECORD)).remaining == 9
     assert (await bucket.take(2, Policy.of(10), 1, RECORD)).remaining == 9
+
+
+STORED = st.one_of(
+    st.sampled_from(
+        [b"nan", b"-nan", b"inf", b"-inf", b"1e400", b"-1", b"0.5", b"1e15", b"0x10", b" 7 ", b""]
+    ),
+    st.integers(-(2**64), 2**64).map(b"%d".__mod__),
+    st.floats().map(lambda number: repr(number).encode()),
+    st.binary(max_size=30),
+)
+
+
+@settings(
+    max_examples=settings.default.max_examples // 2,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(STORED, min_size=1, max_size=5), POLICIES)
+async def test_whatever_stands_in_a_bucket_nobody_gets_more_than_it_or_waits_longer(
+    redis, bucket, stored, policy
+):
+    poisoned = {next(subjects): value for value in stored}
+    await redis.mset({redis_keys.bucket(0, subject): value for subject, value in poisoned.items()})
+    good = [next(subjects) for _ in poisoned]
+    takes = [
+        bucket.take(subject, policy, 1, RECORD)
+        for pair in zip(good, poisoned, strict=True)
+        for subject in pair
+    ]
+    decisions = await asyncio.gather(*takes)
+    assert [decision.remaining for decision in decisions[::2]] == [policy.capacity - 1] * len(good)
+    for decision in decisions[1::2]:
+        assert 0 <= decision.until_full <= policy.refill_ticks
+        assert decision.remaining <= policy.capacity - decision.allowed
+    recorded = (await redis.xrevrange(redis_keys.stream(0), count=1))[0][1]
+    assert all(
+        re.fullmatch(rb"(200|429) \d+", outcome) for name, outcome in recorded.items() if name != b"head"
+    )
 
 
 async def test_reset_fills_the_bucket(bucket):

@@ -42,6 +42,7 @@ async def test_the_caller_sees_its_own_usage_only(client, issue, database):
         ({"start": "2020-01-01T00:00:00Z"}, "start"),
         ({"end": "0001-01-01T00:00:00Z"}, "end"),
         ({"start": "9999-12-31T23:00:00-12:00"}, "start"),
+        ({"start": "1790000000"}, "start"),
     ],
 )
 async def test_a_wrong_range_is_named(client, issue, query, field):

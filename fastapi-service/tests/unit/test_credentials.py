@@ -63,3 +63,10 @@ def test_a_key_is_seen_in_a_text_and_a_hint_is_none():
         assert credentials.stands_in(text)
     for text in ("", "billing", f"was {credentials.hint(key)}", "rlk_live_", "an rlk_-ish name"):
         assert not credentials.stands_in(text)
+
+
+@given(st.integers(0, 58), st.integers(0, 2), st.text(max_size=3))
+def test_a_key_that_was_changed_anywhere_is_refused(position, removed, inserted):
+    key = credentials.generate()
+    changed = key[:position] + inserted + key[position + removed :]
+    assert credentials.is_well_formed(changed) is (changed == key)

@@ -67,7 +67,8 @@ def test_an_id_that_cannot_be_read_is_malformed(known):
 
 
 @pytest.mark.parametrize(
-    "outcome", [b"200 1 @", b"200 1 @x", b"200 1 @-1", b"200 1 @9223372036854775807", b"@5"]
+    "outcome",
+    [b"200 1 @", b"200 1 @x", b"200 1 @-1", b"200 1 @9223372036854775807", b"200 1 @9007199254740993", b"@5"],
 )
 def test_a_time_that_cannot_be_read_is_malformed(outcome):
     with pytest.raises(MalformedRecord):
