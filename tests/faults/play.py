@@ -37,6 +37,8 @@ class Fault:
     seconds: float
     setting: Callable[[Rig], AbstractContextManager[None]] = as_it_is
     """What has to be there before the load begins."""
+    as_root: bool = False
+    """Whether only root can cause it."""
     needs: str = ""
     """What is missing here, if it cannot be played."""
     more_bursts: int = 0

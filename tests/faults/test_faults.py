@@ -6,6 +6,8 @@ from .causes import FAULTS
 from .play import play
 from .rig import Rig
 
+pytestmark = pytest.mark.timeout(240)
+
 SECONDS = 1.0
 
 
@@ -19,7 +21,12 @@ def rig():
         rig.stop()
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "-"))
+def _as_a_case(fault):
+    marks = [pytest.mark.root] if fault.as_root else []
+    return pytest.param(fault, id=fault.name.replace(" ", "-"), marks=marks)
+
+
+@pytest.mark.parametrize("fault", map(_as_a_case, FAULTS))
 def test_every_promise_is_kept(rig, fault):
     if fault.needs:
         pytest.skip(fault.needs)

@@ -92,14 +92,14 @@ def away_while_workers_restart(rig: Rig) -> Iterator[None]:
         yield
 
 
-AS_ROOT: Final = "" if is_within_reach() else "needs root, who may mount and make network namespaces"
+NEEDS: Final = "" if is_within_reach() else "needs root, who may mount and make network namespaces"
 _away = partial(Fault, edits_wait=True, hides_keys=True)
 
 FAULTS: Final = (
     _away("PostgreSQL killed", killed, 60),
     _away("PostgreSQL frozen", frozen, 20),
     _away("PostgreSQL failed over", failed_over, 5),
-    _away("PostgreSQL cut off by the network", cut_off, 20, needs=AS_ROOT),
-    Fault("PostgreSQL's disk full", disk_full, 20, edits_wait=True, needs=AS_ROOT),
+    _away("PostgreSQL cut off by the network", cut_off, 20, as_root=True, needs=NEEDS),
+    Fault("PostgreSQL's disk full", disk_full, 20, edits_wait=True, as_root=True, needs=NEEDS),
     _away("all workers restarted without PostgreSQL", away_while_workers_restart, 5),
 )
