@@ -57,7 +57,7 @@ service-test: .venv/.installed-dev ## Test the API on servers of yours: TEST_DAT
 
 .PHONY: faults
 faults: .venv/.installed-dev ## Break everything under load, and see what is lost (10 minutes; root: all of them)
-	@PYTHONPATH=fastapi-service exec $(BIN)/python -m tests.faults
+	@PYTHONPATH=fastapi-service exec $(BIN)/python -m tests.faults $(FAULTS_OPTIONS)
 
 .PHONY: root-test
 root-test: .venv/.installed-dev ## Test what only root can cause: a full disk, a network that is cut (needs root or sudo)

@@ -28,12 +28,17 @@ _COLUMNS = (
 )
 
 
-def main(per_second: float = 200.0, most_seconds: float = 60.0, only: str = "") -> None:
-    """Play the faults whose name holds a text; the exit code is 1 if a promise was broken."""
+def main(per_second: float = 200.0, most_seconds: float = 60.0, timeout_ms: int = 50, only: str = "") -> None:
+    """Play the faults whose name holds ``only``; the exit code is 1 if a promise was broken.
+
+    ``timeout_ms`` is how long a decision may wait for Redis. A machine that stands still for longer now and
+    then, being shared, looks like a Redis that is away.
+    """
     os.environ["DJANGO_SECRET_KEY"] = "key-of-the-faults-only"
     console = Console(width=max(160, Console().width))
-    table = Table(*_COLUMNS, title=f"{per_second:g} requests a second, {WORKERS} workers")
-    rig = Rig()
+    title = f"{per_second:g} requests a second, {WORKERS} workers, a decision timeout of {timeout_ms} ms"
+    table = Table(*_COLUMNS, title=title)
+    rig = Rig(DECISION_TIMEOUT_SECONDS=str(timeout_ms / 1000))
     is_broken = False
     try:
         with Progress(console=console) as progress:

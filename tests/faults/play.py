@@ -109,7 +109,11 @@ def play(
                 time.sleep(max(0.0, until - time.monotonic()))
             ended = time.monotonic()
             revocation_seconds = None if witness is None else witness.revoke_and_see()
-            wait_for(lambda: _is_as_before(load.since(ended)), seconds=RECOVERY_SECONDS)
+            deadline = ended + RECOVERY_SECONDS
+            while not (is_as_before := _is_as_before(load.since(ended))) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if not is_as_before:
+                rig.broken.append(f"it was not as before within {RECOVERY_SECONDS:g} s")
         unlike = [answer.due for answer in load.since(ended) if not _is_normal(answer)]
         recovered = max(unlike, default=ended)
         decided = sum(answer.status in DECIDED for answer in load.answers)
