@@ -66,6 +66,10 @@ class Rig:
         """Records of these keys that a fault has written beside the load."""
         self.broken: list[str] = []
         """Promises that a fault has seen broken."""
+        # A connection for each request, so that any worker may get it.
+        self._http = httpx.Client(
+            trust_env=False, timeout=10, limits=httpx.Limits(max_keepalive_connections=0)
+        )
         self._variables = variables
         self._output = (self.folder / "api.log").open("ab")
 
@@ -93,6 +97,7 @@ class Rig:
                 elif isinstance(ground, Disk):
                     ground.unmount()
         self.postgres.remove()
+        self._http.close()
         self._output.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -155,9 +160,7 @@ class Rig:
 
     def ask(self, secret: str) -> httpx.Response:
         """Ask for one token, on a connection of its own."""
-        return httpx.post(
-            f"{self.url}/api/request", headers={"X-API-Key": secret}, trust_env=False, timeout=10
-        )
+        return self._http.post(f"{self.url}/api/request", headers={"X-API-Key": secret})
 
     def is_normal(self, key: Key) -> bool:
         """Whether all workers decide by Redis."""
@@ -196,7 +199,7 @@ class Rig:
 
     def metric(self, name: str) -> float:
         """The sum of a metric's series, over all workers."""
-        text = httpx.get(f"{self.url}/metrics", trust_env=False, timeout=10).text
+        text = self._http.get(f"{self.url}/metrics").text
         return sum(
             float(line.rsplit(" ", 1)[1])
             for line in text.splitlines()
@@ -211,6 +214,6 @@ class Rig:
         assert self.server is not None
         assert self.server.poll() is None, self.log()
         try:
-            return httpx.get(f"{self.url}/health/live", trust_env=False).status_code == httpx.codes.OK
+            return self._http.get(f"{self.url}/health/live").status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
