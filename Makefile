@@ -56,8 +56,12 @@ service-test: .venv/.installed-dev ## Test the API on servers of yours: TEST_DAT
 	@exec $(BIN)/python -m pytest fastapi-service/tests/integration -n0
 
 .PHONY: faults
-faults: .venv/.installed-dev ## Break everything under load, and see what is lost (7 minutes)
-	@PYTHONPATH=fastapi-service exec $(BIN)/python -m tests.faults
+faults: .venv/.installed-dev ## Break everything under load, and see what is lost (10 minutes; root: all of them)
+	@PYTHONPATH=fastapi-service exec $(BIN)/python -m tests.faults $(FAULTS_OPTIONS)
+
+.PHONY: root-test
+root-test: .venv/.installed-dev ## Test what only root can cause: a full disk, a network that is cut (needs root or sudo)
+	@exec $$([ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI) $(BIN)/python -m pytest tests/faults -m root -n0
 
 .PHONY: abuse
 abuse: .venv/.installed-dev ## Abuse it beside good clients, and see what they notice (10 minutes; needs wrk)

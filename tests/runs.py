@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
+
+import psutil
 
 from local import environment
 from local.ports import free_port
+from tests.processes import all_gone, command, family
 from tests.servers import PROJECT
 
 UP_SECONDS = 60
@@ -51,25 +53,12 @@ class Run:
 
     def family(self):
         """The process ids of the run and of all its descendants."""
-        parents = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                parents[int(folder.name)] = int(
-                    folder.joinpath("stat").read_text().rsplit(")", 1)[1].split()[1]
-                )
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-        family = [self.process.pid]
-        for member in family:
-            family += [pid for pid, parent in parents.items() if parent == member]
-        return family
+        return family(self.process.pid)
 
     def child(self, part):
         """The process id of the direct child whose command line holds `part`."""
-        for pid in self.family()[1:]:
-            if part in Path(f"/proc/{pid}/cmdline").read_text():
-                return pid
-        raise AssertionError(part)
+        children = (child.pid for child in psutil.Process(self.process.pid).children())
+        return next(pid for pid in children if part in command(pid))
 
     def end(self, number=signal.SIGINT):
         """Send a signal and wait; returns the exit code, the seconds, and whether all are gone within 10."""
@@ -78,22 +67,6 @@ class Run:
         self.process.send_signal(number)
         code = self.process.wait(30)
         return code, time.monotonic() - began, all_gone(family, 10 - (time.monotonic() - began))
-
-
-def all_gone(pids, seconds=0.0):
-    deadline = time.monotonic() + seconds
-    while any(not is_gone(pid) for pid in pids):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def is_gone(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 @contextmanager

@@ -1,10 +1,13 @@
-"""Two short cuts through uvicorn, which together halve what an answer costs.
+"""Two short cuts through uvicorn, which together halve what an answer costs; and an end that costs none.
 
 **One system call.** uvicorn writes an answer's head and its body one after the other, and uvloop
 hands each to the kernel at once. ``Protocol`` sends together what is written in one turn of the loop.
 
 **Whole answers.** ASGI's ``send`` takes an answer in parts and examines each of its headers.
 ``send_whole`` writes one that is there whole, of headers that this service made itself.
+
+**The end.** uvicorn closes idle connections at once when a worker ends. A request that is on its way then
+meets a closed socket, and its client a reset. ``Protocol`` ends them in steps that no request falls between.
 """
 
 import asyncio
@@ -17,6 +20,10 @@ LARGE_BYTES: Final = 65_536
 """A part beyond this is not gathered …"""
 MANY_PARTS: Final = 64
 """… and so many at most are."""
+LINGER_SECONDS: Final = 0.3
+"""So long a worker that ends still answers on connections that are kept alive, and says that they close …"""
+HALF_CLOSED_SECONDS: Final = 0.2
+"""… and so long it then takes no more requests, but resets none: clients see a clean end, and ask anew."""
 
 
 class GatheringTransport:
@@ -53,11 +60,42 @@ class GatheringTransport:
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol on a ``GatheringTransport``."""
+    """uvicorn's protocol on a ``GatheringTransport``, which ends so that no request is lost."""
+
+    _is_ending = False
+    _is_half_closed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Take over a new connection."""
         super().connection_made(cast("asyncio.Transport", GatheringTransport(transport, self.loop)))
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come; what comes after the end was announced is not even begun."""
+        if not self._is_half_closed:
+            super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """Begin a request; at the end it is the connection's last."""
+        super().on_headers_complete()
+        if self._is_ending:
+            super().shutdown()
+
+    def shutdown(self) -> None:
+        """End: after the request under way, or the next, or a moment without one."""
+        self._is_ending = True
+        if self._is_idle():
+            self.loop.call_later(LINGER_SECONDS, self._half_close)
+        else:
+            super().shutdown()
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _half_close(self) -> None:
+        if self._is_idle() and not self.transport.is_closing():
+            self._is_half_closed = True
+            self.transport.write_eof()
+            self.loop.call_later(HALF_CLOSED_SECONDS, self.transport.close)
 
 
 async def send_response(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

@@ -30,6 +30,8 @@ OPTIONS: Final[dict[str, Any]] = {
     "server_header": False,
     "backlog": 2048,
     "timeout_graceful_shutdown": 3,
+    # A worker that takes long to start on a busy machine is not hung, and must not end a rolling restart.
+    "timeout_worker_healthcheck": 30,
 }
 """uvicorn's, but for what the settings say."""
 OTHER_FILES: Final = 512

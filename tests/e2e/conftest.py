@@ -14,6 +14,7 @@ import pytest
 
 from local.ports import free_port
 from ratelimiter.keys import credentials
+from tests.processes import drains, family
 from tests.runs import running
 from tests.servers import ADMIN_API_TOKEN, PROJECT
 from tests.site import Site
@@ -41,22 +42,6 @@ def site(platform):
 def api(platform):
     with httpx.Client(base_url=platform["API_URL"], trust_env=False, timeout=30) as http:
         yield http
-
-
-def children(pid):
-    """The process ids of a process's children, whichever of its threads started them."""
-    found = set()
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
-            found.update(int(child) for child in path.read_text().split())
-    return found
-
-
-def is_drain(pid):
-    try:
-        return "ratelimiter.request_log" in Path(f"/proc/{pid}/cmdline").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 class Server:
@@ -119,13 +104,10 @@ class Server:
             return False
 
     def drains(self):
-        return {pid for pid in self.family() if is_drain(pid)}
+        return set(drains(self.process.pid))
 
     def family(self):
-        family = [self.process.pid]
-        for member in family:
-            family += children(member)
-        return family
+        return family(self.process.pid)
 
     def ask(self, times=1):
         for _ in range(times):

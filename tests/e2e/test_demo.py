@@ -11,10 +11,10 @@ import time
 from contextlib import contextmanager
 
 import httpx
-import psutil
 import pytest
 
-from tests.runs import EXTERNAL, all_gone
+from tests.processes import all_gone, family
+from tests.runs import EXTERNAL
 from tests.servers import PROJECT, execute
 
 pytestmark = pytest.mark.timeout(240)
@@ -117,12 +117,12 @@ def test_it_needs_nothing_and_leaves_nothing(tmp_path):
 def test_ctrl_c_ends_it_in_the_middle_of_a_motion(tmp_path):
     with on_terminal(tmp_path) as (process, read_until):
         read_until("more allowed")
-        family = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
-        assert len(family) >= 4
+        processes = family(process.pid)
+        assert len(processes) > 4
         process.send_signal(signal.SIGINT)
         said = read_until(None, 30)
         assert process.wait(30) == 0
-    assert all_gone(family, 10)
+    assert all_gone(processes, 10)
     assert said.rstrip().endswith("The tour was ended.")
     assert said.rfind("\x1b[?25h") > said.rfind("\x1b[?25l"), "the cursor is shown again"
     assert "Traceback" not in said

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from local.ports import free_port
-from tests.runs import all_gone
+from tests.processes import all_gone
 from tests.servers import PROJECT
 from tests.waiting import wait_for
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ class Load:
     def __init__(self, url: str, keys: Sequence[str], per_second: float) -> None:
         self.answers: list[Answer] = []
         self.planned = 0
+        self.repeated = 0
+        """Requests that were asked once more; the first may have been decided."""
         self._url = url
         self._keys = keys
         self._interval = 1 / per_second
@@ -41,6 +44,9 @@ class Load:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load")
 
     def __enter__(self) -> Self:
+        logging.getLogger("httpx").setLevel(
+            logging.WARNING
+        )  # a line for each request would cost as much as it
         self._thread.start()
         return self
 
@@ -70,11 +76,12 @@ class Load:
 
     async def _ask(self, http: httpx.AsyncClient, due: float, key: str) -> None:
         status, mode = None, None
-        for _ in range(2):
+        for is_last in (False, True):
             try:
                 answer = await http.post(f"{self._url}/api/request", headers={"X-API-Key": key})
-            except httpx.RemoteProtocolError:
-                continue  # an idle connection that was closed meanwhile: every client asks once more
+            except httpx.RemoteProtocolError:  # an idle connection that was closed meanwhile
+                self.repeated += not is_last  # every client asks once more
+                continue
             except httpx.TransportError:
                 break
             status, mode = answer.status_code, answer.headers.get("x-ratelimit-mode")

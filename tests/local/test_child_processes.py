@@ -11,7 +11,7 @@ import pytest
 from local.child import Child, basic_environment, stop_all
 from local.errors import LocalError
 from local.ports import free_port, require_free
-from tests.runs import is_gone
+from tests.processes import is_gone
 from tests.servers import PROJECT
 from tests.waiting import wait_for
 

@@ -15,7 +15,8 @@ from local import environment
 from local.ports import free_port
 from local.redis import RedisServer
 from local.roles import Role, provision
-from tests.runs import EXTERNAL, Run, all_gone, running
+from tests.processes import all_gone
+from tests.runs import EXTERNAL, Run, running
 
 pytestmark = pytest.mark.timeout(180)
 

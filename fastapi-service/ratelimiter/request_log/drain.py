@@ -21,7 +21,7 @@ from ratelimiter.database import connect
 
 from . import rows, sql
 from .outbox import BEGINNING, Entry, Outbox
-from .record import MalformedRecord
+from .record import MalformedRecord, Record
 
 PAIRS_PER_TRANSACTION: Final = 32_768
 """The more a transaction holds, the fewer rows of usage it touches for each; bounds memory, too."""
@@ -74,6 +74,7 @@ class Drain:
         self._retention = retention
         self._stop = stop
         self._cursor = Cursor("", BEGINNING, 0)
+        self._drained = 0
         self._next_maintenance = 0.0
 
     def run(self) -> None:
@@ -106,6 +107,7 @@ class Drain:
         try:
             lead_until = self._wait_for_the_lead(connection)
             self._cursor = self._load_cursor(connection)
+            self._drained = self._outbox.drained()
             while not self._stop.is_set() and monotonic() < lead_until:
                 if monotonic() >= self._next_maintenance:
                     self._next_maintenance = monotonic() + self._maintain_partitions(connection)
@@ -161,7 +163,7 @@ class Drain:
         else:
             end = 0 if anew else self._cursor.position
         moved = Cursor(epoch, raw[-1][0].decode(), end)
-        records = [record for entry in entries for record in entry.records]
+        records = [record for entry in entries for record in self._marked(entry, epoch)]
         with connection, connection.cursor() as db:  # commits, or rolls back on an exception
             single = rows.without_erased_addresses(db, rows.without_doubles(db, records))
             refused = rows.copy(db, single)
@@ -200,6 +202,15 @@ class Drain:
                 metrics.LOG_MALFORMED.inc()
                 log.warning("entry_set_aside", shard=self._shard, reason=str(exc))
         return entries
+
+    def _marked(self, entry: Entry, epoch: str) -> Sequence[Record]:
+        """An entry's records; where it was copied before, a backup has taken the cursor back.
+
+        Their rows may have gone with it, or not.
+        """
+        if entry.epoch != epoch or entry.position >= self._drained:
+            return entry.records
+        return [record._replace(may_be_double=record.decision_id is not None) for record in entry.records]
 
     def _was_copied(self, entry: Entry) -> bool:
         """Whether an entry of the stream's earlier life stands in PostgreSQL, but was not trimmed."""

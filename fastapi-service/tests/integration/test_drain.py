@@ -182,6 +182,27 @@ async def test_a_crash_between_commit_and_trim_doubles_nothing(bucket, drain, da
     assert database.sql("SELECT sum(allowed + limited) FROM usage_hourly") == [(5,)]
 
 
+async def test_a_cursor_that_a_backup_has_taken_back_doubles_nothing(
+    bucket, redis, redis_server, drain, database, counters, eventually, monkeypatch
+):
+    await decide(bucket, 3)
+    drain.copy()
+    [kept] = database.sql("SELECT epoch, last_id, position FROM drain_cursor")
+    await decide(bucket, 4)
+    monkeypatch.setattr(drain._outbox, "trim", lambda *_: None)
+    drain.copy()
+    await redis.hset(redis_keys.stream_state(0), "drained", 7)
+    database.sql("UPDATE drain_cursor SET epoch = %s, last_id = %s, position = %s", *kept)
+    # A row that went with it is copied again.
+    database.sql("DELETE FROM request_log WHERE id = (SELECT max(id) FROM request_log)")
+    await decide(bucket, 2)
+    with leading(redis_server, database):
+        await eventually(lambda: counters()["written"] == 7 + 1 + 2)
+    assert rows(database) == 9
+    assert counters()["doubles"] == 3
+    assert counters()["dropped"] == 0
+
+
 async def test_of_two_drains_that_read_the_same_one_writes(bucket, outbox, drain, database):
     await decide(bucket, 3)
     ghost = Drain(

@@ -45,16 +45,22 @@ class WithoutAccessLog(Protocol):
 
 
 @pytest.fixture
-async def address(eventually):
+async def server(eventually):
     config = uvicorn.Config(app, http=WithoutAccessLog, loop="none", lifespan="off", log_config=None, port=0)
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None
     serving = asyncio.ensure_future(server.serve([listening]))
     await eventually(lambda: server.started)
-    yield listening.getsockname()
+    server.address = listening.getsockname()
+    yield server
     server.should_exit = True
     await serving
+
+
+@pytest.fixture
+async def address(server):
+    return server.address
 
 
 async def ask(address, *requests, until_closed=True):
@@ -190,3 +196,29 @@ async def test_what_is_written_in_one_turn_is_sent_together():
     assert recorder.written == [b"head, body", b"last"]
     transport.pause_reading()
     assert recorder.written[-1] == "paused"
+
+
+async def test_a_server_that_ends_still_answers_on_an_idle_connection_and_says_that_it_closes(server):
+    reader, writer = await asyncio.open_connection(*server.address)
+    writer.write(b"GET /before HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert b"connection: close" not in await reader.readuntil(b"/before")
+    [connection] = server.server_state.connections
+    connection.shutdown()
+    writer.write(b"GET /after HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert b"connection: close" in await reader.read()
+    writer.close()
+
+
+async def test_a_request_that_comes_after_the_end_is_not_begun_and_sees_no_reset(server, eventually):
+    reader, writer = await asyncio.open_connection(*server.address)
+    writer.write(b"GET /before HTTP/1.1\r\nhost: x\r\n\r\n")
+    await reader.readuntil(b"/before")
+    [connection] = server.server_state.connections
+    connection.shutdown()
+    assert await reader.read() == b""
+    writer.write(b"GET /too-late HTTP/1.1\r\nhost: x\r\n\r\n")
+    await writer.drain()
+    await eventually(lambda: not server.server_state.connections)
+    assert reader.exception() is None
+    assert not ANSWERED["/too-late"]
+    writer.close()
