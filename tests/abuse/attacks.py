@@ -86,9 +86,10 @@ def _hold(sent: bytes, drip: bytes) -> Client:
         async with _connected(port) as (reader, writer):
             count()
             writer.write(sent)
-            while not reader.at_eof():
+            while drip and not reader.at_eof():
                 await asyncio.sleep(1)
                 writer.write(drip)
+            await reader.read()
 
     return client
 
