@@ -124,7 +124,7 @@ class LimitedProtocol(Protocol):
                 self._feed(data[start : start + most])
 
     def _feed(self, data: bytes) -> None:
-        if self._is_refused:
+        if self._is_refused or self._is_half_closed:
             return
         cycle = self.cycle
         self._bytes += len(data)

@@ -114,8 +114,12 @@ class Outbox:
         return max(0, int(appended or 0) - int(drained or 0))
 
     def drained(self) -> int:
-        """The position up to which records of the stream's present life have been copied, once at least."""
-        return int(cast("bytes | None", self._redis.hget(self._state, "drained")) or 0)
+        """The position up to which records of the stream's present life have been copied, once at least.
+
+        0 where what stands there was not written by ``trim``.
+        """
+        position = cast("bytes | None", self._redis.hget(self._state, "drained")) or b""
+        return int(position) if position.isdigit() else 0
 
     def read(self, after: str, pairs: int, wait_seconds: float) -> list[tuple[bytes, list[bytes]]]:
         """Raw entries after an id, up to the one that completes ``pairs`` or ends the stream.
