@@ -139,4 +139,4 @@ async def test_whatever_is_sent_the_answer_is_a_documented_one(
         assert answered[b"content-type"] == b"application/problem+json"
         problem = json.loads(text)
         assert problem["status"] == status
-        assert credentials.PREFIX + "_" not in problem["detail"]
+        assert credentials.KEY_PREFIX + "_" not in problem["detail"]
