@@ -16,6 +16,8 @@ from .witness import Witness
 RECOVERED_AFTER: Final = 40
 """Answers in a row that are as before the fault."""
 RECOVERY_SECONDS: Final = 60.0
+PATIENCE_SECONDS: Final = 30.0
+"""After a cut it takes PostgreSQL some ten seconds to see that the drain that held its lock is gone."""
 DROPPED: Final = "request_log_dropped_total"
 
 
@@ -118,7 +120,10 @@ def play(
         recovered = max(unlike, default=ended)
         decided = sum(answer.status in DECIDED for answer in load.answers)
         expected = decided + rig.appended
-        rows, doubled = rig.rows_at_rest(expected)
+        rows, doubled = rig.rows_at_rest(
+            lambda rows: rows + rig.metric(DROPPED) - dropped >= expected,
+            PATIENCE_SECONDS if math.isfinite(fault.loses_seconds) else 3.0,
+        )
         # What failed, or was asked twice, may be recorded: its answer was lost on the way.
         surplus = rows - expected - load.repeated - (load.planned - decided)
         times = sorted(
