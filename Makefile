@@ -56,7 +56,7 @@ service-test: .venv/.installed-dev ## Test the API on servers of yours: TEST_DAT
 	@exec $(BIN)/python -m pytest fastapi-service/tests/integration -n0
 
 .PHONY: faults
-faults: .venv/.installed-dev ## Break everything under load, and see what is lost (10 minutes; root: all of them)
+faults: .venv/.installed-dev ## Break everything under load, and see what is lost (9 minutes; as root: all of them)
 	@PYTHONPATH=fastapi-service exec $(BIN)/python -m tests.faults $(FAULTS_OPTIONS)
 
 .PHONY: root-test

@@ -28,7 +28,7 @@ _COLUMNS = (
 )
 
 
-def main(per_second: float = 200.0, most_seconds: float = 60.0, timeout_ms: int = 50, only: str = "") -> None:
+def main(per_second: float = 100.0, most_seconds: float = 60.0, timeout_ms: int = 50, only: str = "") -> None:
     """Play the faults whose name holds ``only``; the exit code is 1 if a promise was broken.
 
     ``timeout_ms`` is how long a decision may wait for Redis. A machine that stands still for longer now and

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -188,16 +188,13 @@ class Rig:
         )
         return int(rows), int(doubled)
 
-    def rows_at_rest(self, at_least: int, within_seconds: float = 60.0) -> tuple[int, int]:
-        """The rows once they are as many as expected, or no longer grow."""
-        deadline = time.monotonic() + within_seconds
+    def rows_at_rest(self, are_all: Callable[[int], bool], patience_seconds: float) -> tuple[int, int]:
+        """The rows once they are all there, and a second later still are; or no longer grow for so long."""
         seen, since = (-1, 0), time.monotonic()
-        while time.monotonic() < deadline:
+        while time.monotonic() - since < (1.0 if are_all(seen[0]) else patience_seconds):
             rows = self.rows()
             if rows != seen:
                 seen, since = rows, time.monotonic()
-            if time.monotonic() - since > (1.0 if rows[0] >= at_least else 5.0):
-                break
             time.sleep(0.2)
         return seen
 

@@ -36,7 +36,8 @@ def rolling_restart(rig: Rig) -> Iterator[None]:
 
 
 FAULTS: Final = (
-    Fault("a worker killed", worker_killed, 5, in_flight=2),
+    # What it was deciding, for a decision timeout at most, ends with it, and the denials not yet recorded.
+    Fault("a worker killed", worker_killed, 5, fails_seconds=0.05, loses_seconds=1),
     Fault("a worker stopped", worker_stopped, 5),
     Fault("a rolling restart", rolling_restart, 1),
 )

@@ -23,7 +23,9 @@ from .postgres import killed as postgres_killed
 
 STREAM: Final = redis_keys.stream(0)
 FLOOD: Final = 512
-"""Records that are appended at a time: some tenth of a megabyte."""
+"""Records that are appended at a time: some tenth of a megabyte …"""
+FLOOD_SECONDS: Final = 0.2
+"""… after a wait: the bound is looked after once a second, and what comes meanwhile needs room."""
 ROOM_BYTES: Final = 3_000_000
 """What the stream may grow by; half of ``maxmemory`` is the stream's, so the other half holds all else."""
 
@@ -100,7 +102,7 @@ async def _fill(rig: Rig, client: "redis.Redis") -> None:
                 bucket.append(key.id, encode(key.id, 1, None, "/x" * (ENDPOINT_MAX_LENGTH // 2)), b"200 1")
             await bucket.flush()
             rig.appended += FLOOD
-            await asyncio.sleep(0.05)  # slower than the bound is looked after
+            await asyncio.sleep(FLOOD_SECONDS)
 
 
 @contextmanager
