@@ -41,7 +41,8 @@ def old_version(graph, last, tmp_path):
     The present version takes its place where the history does not reach so far. Where the packages have
     changed since then the test is skipped, and says so: the old version would have to run on the new ones.
     """
-    added = git("log", "--first-parent", "--diff-filter=A", "--format=%H", "--", f"{MIGRATIONS}/{last}.py").decode().split()
+    file = f"{MIGRATIONS}/{last}.py"
+    added = git("log", "--first-parent", "--diff-filter=A", "--format=%H", "--", file).decode().split()
     commit = f"{added[0]}^" if added else "HEAD"  # not committed yet: all that is committed is older
     packages = git("show", f"{commit}:{REQUIREMENTS}")
     if not packages:
