@@ -15,7 +15,8 @@ never past the token's own end.
 
 import asyncio
 import hmac
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
+from contextlib import suppress
 from hashlib import sha256
 from time import monotonic, time
 from typing import Annotated, Final, NoReturn
@@ -38,6 +39,9 @@ KNOWN_FOR_SECONDS: Final = 86_400
 """A day, as for keys."""
 MAX_KNOWN: Final = 1000
 LOOKUP_TIMEOUT_SECONDS: Final = 2.0
+LOOKUPS: Final = 2
+"""At once, each in a thread with a connection. The others wait outside: what stands in an executor's queue
+stays there when nobody waits for it any more, and a PostgreSQL that hangs would let the queue grow."""
 
 _DETAILS: Final = {
     "missing": "Send a management token as Authorization: Bearer …",
@@ -76,6 +80,7 @@ class Authorizer:
         self._store = store
         self._throttle = throttle
         self._executor = executor
+        self._free = asyncio.Semaphore(LOOKUPS)
         self._known: dict[bytes, tuple[TokenRecord, float]] = {}
 
     async def __call__(self, request: Request, required: SecurityScopes, presented: Presented) -> None:
@@ -116,10 +121,9 @@ class Authorizer:
         return token
 
     async def _find(self, digest: bytes, *, from_memory: bool) -> TokenRecord | None:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT_SECONDS):
-                token = await loop.run_in_executor(self._executor, self._store.find, digest)
+                token = await self._look_up(digest)
         except (*AWAY, TimeoutError) as exc:
             known = self._known.get(digest)
             if from_memory and known is not None and monotonic() - known[1] <= KNOWN_FOR_SECONDS:
@@ -132,6 +136,18 @@ class Authorizer:
                 del self._known[next(iter(self._known))]
             self._known[digest] = token, monotonic()
         return token
+
+    async def _look_up(self, digest: bytes) -> TokenRecord | None:
+        loop = asyncio.get_running_loop()
+
+        def is_over(_: "Future[TokenRecord | None]") -> None:
+            with suppress(RuntimeError):  # the loop is closed: the worker has ended
+                loop.call_soon_threadsafe(self._free.release)
+
+        await self._free.acquire()
+        lookup = self._executor.submit(self._store.find, digest)
+        lookup.add_done_callback(is_over)  # which may be long after the last who waited has gone
+        return await asyncio.wrap_future(lookup)
 
     async def _fail(self, reason: str, client: str | None) -> NoReturn:
         """Refuse a token that is not good, and take that down against the client."""
