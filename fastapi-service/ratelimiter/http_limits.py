@@ -99,8 +99,11 @@ class LimitedProtocol(Protocol):
         self._sweep = sweep
         self._limits = sweep.limits
         self._is_in_head = False
+        self._piece_bytes = 0
         self._bytes = 0
-        """Received since a head was complete."""
+        """Received since the head under way began, or since the last was complete …"""
+        self._others_bytes = 0
+        """… and so many of them at most are not the head's: it began in a piece behind another request."""
         self._is_refused = False
         self._stage: object = None
         self._stage_began = 0.0
@@ -127,7 +130,8 @@ class LimitedProtocol(Protocol):
         if self._is_refused or self._is_half_closed:
             return
         cycle = self.cycle
-        self._bytes += len(data)
+        self._piece_bytes = len(data)
+        self._bytes += self._piece_bytes
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -138,11 +142,11 @@ class LimitedProtocol(Protocol):
             cause = exc.__context__
             self._refuse(cause if isinstance(cause, ApiError) else BadRequest("This is not HTTP/1.1."))
         else:
-            if self.cycle is not cycle:
-                self._bytes = 0
-            elif self._is_in_head:
-                if self._bytes > self._limits.header_bytes:
+            if self._is_in_head:
+                if self._bytes - self._others_bytes > self._limits.header_bytes:
                     self._refuse(_head_too_large(f"{self._limits.header_bytes} bytes"))
+            elif self.cycle is not cycle:
+                self._bytes = 0
             elif self._bytes > MAX_REMAINDER_BYTES:
                 self._refuse(
                     BodyTooLarge(f"A body and its frame may have {MAX_REMAINDER_BYTES} bytes at most.")
@@ -152,6 +156,8 @@ class LimitedProtocol(Protocol):
         """A request begins."""
         super().on_message_begin()
         self._is_in_head = True
+        if self.cycle is not None:
+            self._bytes = self._others_bytes = self._piece_bytes
         if len(self.pipeline) >= MAX_PIPELINED:
             raise BadRequest(f"At most {MAX_PIPELINED} requests may wait on a connection.")
 
