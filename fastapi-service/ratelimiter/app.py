@@ -101,11 +101,13 @@ def create_app(settings: Settings | None = None) -> Application:
     manager = KeyManager(engine, environment=settings.key_environment)
     probing = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe")
     finding_tokens = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="token")
+    address_form = addresses.truncated if settings.client_ip_truncate else addresses.clean
     authorizer = Authorizer(
         settings.admin_api_token.get_secret_value(),
         TokenStore(token_engine),
         FailureThrottle(client, settings.web_concurrency),
         finding_tokens,
+        address_form,
     )
     probes = Probes(client, probe_engine, probing, settings.redis_shards)
 
@@ -158,6 +160,5 @@ def create_app(settings: Settings | None = None) -> Application:
     docs.install(management)
     Instrumentator(excluded_handlers=["/metrics"]).instrument(management)
     fallback = Fallback(settings.web_concurrency)
-    address_form = addresses.truncated if settings.client_ip_truncate else addresses.clean
     data_plane = decisions.DecisionApi(directory, bucket, fallback, coalescer, address_form)
     return Application(data_plane, management, address_form)

@@ -19,7 +19,7 @@ from concurrent.futures import Executor, Future
 from contextlib import suppress
 from hashlib import sha256
 from time import monotonic, time
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final, NamedTuple, NoReturn
 
 import structlog
 from fastapi import Request, Security
@@ -60,6 +60,13 @@ Presented = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 
 
+class _Client(NamedTuple):
+    """Who asks: whose failures are counted, and the address that is logged."""
+
+    number: int
+    logged: str | None
+
+
 class Authorizer:
     """A FastAPI dependency: ``Security(authorizer, scopes=[…])`` asks for a token with these scopes.
 
@@ -74,12 +81,18 @@ class Authorizer:
     """
 
     def __init__(
-        self, bootstrap: str, store: TokenStore, throttle: FailureThrottle, executor: Executor
+        self,
+        bootstrap: str,
+        store: TokenStore,
+        throttle: FailureThrottle,
+        executor: Executor,
+        address_form: addresses.Form,
     ) -> None:
         self._bootstrap = sha256(bootstrap.encode()).digest()
         self._store = store
         self._throttle = throttle
         self._executor = executor
+        self._address_form = address_form
         self._free = asyncio.Semaphore(LOOKUPS)
         self._known: dict[bytes, tuple[TokenRecord, float]] = {}
 
@@ -94,10 +107,11 @@ class Authorizer:
     async def _authorize(
         self, request: Request, required: SecurityScopes, presented: Presented, *, from_memory: bool
     ) -> None:
-        client = edge.client_ip(request.scope)
+        address = edge.client_ip(request.scope)
+        client = _Client(addresses.client_number(address), self._address_form(address))
         if presented is None:
             _refuse("missing", client)
-        throttled = await self._throttle.look(addresses.client_number(client))
+        throttled = await self._throttle.look(client.number)
         if not throttled.allowed:
             _refuse_to_listen(throttled, client)
         token = await self._authenticated(presented.credentials, client, from_memory=from_memory)
@@ -107,7 +121,7 @@ class Authorizer:
                 raise MissingScope.of(scope)
         request.state.token = token
 
-    async def _authenticated(self, secret: str, client: str | None, *, from_memory: bool) -> TokenRecord:
+    async def _authenticated(self, secret: str, client: _Client, *, from_memory: bool) -> TokenRecord:
         if hmac.compare_digest(sha256(secret.encode()).digest(), self._bootstrap):
             return BOOTSTRAP
         if not credentials.is_well_formed(secret, credentials.MANAGEMENT_PREFIX):
@@ -149,26 +163,26 @@ class Authorizer:
         lookup.add_done_callback(is_over)  # which may be long after the last who waited has gone
         return await asyncio.wrap_future(lookup)
 
-    async def _fail(self, reason: str, client: str | None) -> NoReturn:
+    async def _fail(self, reason: str, client: _Client) -> NoReturn:
         """Refuse a token that is not good, and take that down against the client."""
-        noted = await self._throttle.fail(addresses.client_number(client))
+        noted = await self._throttle.fail(client.number)
         if not noted.allowed:
             _refuse_to_listen(noted, client)
         _refuse(reason, client)
 
 
-def _refuse(reason: str, client: str | None) -> NoReturn:
+def _refuse(reason: str, client: _Client) -> NoReturn:
     _count(reason, client)
     raise Unauthenticated(_DETAILS[reason], {"WWW-Authenticate": "Bearer"})
 
 
-def _refuse_to_listen(denial: Decision, client: str | None) -> NoReturn:
+def _refuse_to_listen(denial: Decision, client: _Client) -> NoReturn:
     _count("throttled", client)
     seconds = denial.retry_after_seconds
     detail = f"Too many failed attempts came from this address; try again in {seconds} s."
     raise TooManyFailures(detail, {"Retry-After": str(seconds)})
 
 
-def _count(reason: str, client: str | None, **details: str) -> None:
+def _count(reason: str, client: _Client, **details: str) -> None:
     metrics.TOKEN_REFUSALS.labels(reason).inc()
-    log.warning("management_token_refused", reason=reason, client_ip=client, **details)
+    log.warning("management_token_refused", reason=reason, client_ip=client.logged, **details)

@@ -12,8 +12,8 @@ from asgi_lifespan import LifespanManager
 from prometheus_client.parser import text_string_to_metric_families
 
 from ratelimiter import metrics, redis_keys
-from ratelimiter.addresses import client_number
-from ratelimiter.api.authorization import LOOKUPS, Authorizer
+from ratelimiter.addresses import clean, client_number
+from ratelimiter.api.authorization import LOOKUPS, Authorizer, _Client
 from ratelimiter.app import create_app
 from ratelimiter.errors import Unauthenticated, Unavailable
 from ratelimiter.keys import credentials
@@ -282,6 +282,7 @@ async def test_a_postgres_that_hangs_holds_up_no_scrape_for_long(scraper, issue_
 async def test_while_postgres_hangs_lookups_that_nobody_waits_for_do_not_pile_up(redis, monkeypatch):
     monkeypatch.setattr("ratelimiter.api.authorization.LOOKUP_TIMEOUT_SECONDS", 0.2)
     answers, asked = threading.Event(), []
+    client = _Client(client_number(CLIENT_ADDRESS), CLIENT_ADDRESS)
 
     class HangingStore:
         def find(self, digest):
@@ -289,12 +290,12 @@ async def test_while_postgres_hangs_lookups_that_nobody_waits_for_do_not_pile_up
             answers.wait()
 
     with ThreadPoolExecutor(LOOKUPS) as executor:
-        authorizer = Authorizer("bootstrap", HangingStore(), FailureThrottle(redis, 1), executor)
+        authorizer = Authorizer("bootstrap", HangingStore(), FailureThrottle(redis, 1), executor, clean)
 
         async def ask():
             secret = credentials.generate(prefix=credentials.MANAGEMENT_PREFIX)
             with pytest.raises((Unavailable, Unauthenticated)) as refusal:
-                await authorizer._authenticated(secret, CLIENT_ADDRESS, from_memory=False)
+                await authorizer._authenticated(secret, client, from_memory=False)
             return refusal.type
 
         try:
