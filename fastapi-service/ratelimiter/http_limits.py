@@ -33,7 +33,7 @@ MAX_PIPELINED: Final = 64
 MAX_REMAINDER_BYTES: Final = 65_536
 """What may follow a head before the next: a body (the API takes 4 KiB), its chunks' frames, trailers."""
 ANSWER_SECONDS: Final = 10.0
-"""How long a client may leave an answer unread, as nginx's ``send_timeout``."""
+"""How long a client may leave an answer unread, without taking any of it, as nginx's ``send_timeout``."""
 MAX_UNREAD_BYTES: Final = 64 * 1024 * 1024
 """Unread answers of a worker; beyond, clients are not waited for."""
 SWEEP_SECONDS: Final = 0.5
@@ -107,6 +107,7 @@ class LimitedProtocol(Protocol):
         self._is_refused = False
         self._stage: object = None
         self._stage_began = 0.0
+        self._unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Take over a new connection, if it is not one too many."""
@@ -196,7 +197,8 @@ class LimitedProtocol(Protocol):
             stage, seconds = _NEW, self._limits.header_seconds
         else:
             stage, seconds = cycle, self._limits.idle_seconds
-        if stage is not self._stage:
+        is_taken, self._unread = unread < self._unread and not is_crowded, unread
+        if stage is not self._stage or is_taken:
             self._stage, self._stage_began = stage, now
         elif stage is not None and now - self._stage_began >= seconds:
             self._end(stage)

@@ -307,6 +307,18 @@ async def test_an_answer_that_is_not_read_is_not_kept(server, eventually, monkey
         await eventually(lambda: counted("answer-unread") == before + 1)
 
 
+async def test_an_answer_that_is_read_slowly_arrives_whole(server, monkeypatch):
+    monkeypatch.setattr("ratelimiter.http_limits.ANSWER_SECONDS", 1.0)
+    async with connected(server) as (reader, writer):
+        writer.write(get(b"/large", b"Connection: close"))
+        received, began = 0, monotonic()
+        while part := await reader.read(300_000):
+            received += len(part)
+            await asyncio.sleep(0.02)
+        assert monotonic() - began > 2.0
+        assert received > len(LARGE)
+
+
 async def test_unread_answers_are_dropped_at_once_when_they_are_too_much(server, eventually, monkeypatch):
     monkeypatch.setattr("ratelimiter.http_limits.ANSWER_SECONDS", 3600.0)
     monkeypatch.setattr("ratelimiter.http_limits.MAX_UNREAD_BYTES", 1)
