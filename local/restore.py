@@ -59,7 +59,24 @@ _PRESENT = {
         FROM audit_event
     """,
     "request_log_archive": "SELECT day, rows, sha256, archived_at, kept_until FROM request_log_archive",
-    "operator": "SELECT username, password, is_active, is_staff, is_superuser FROM auth_user",
+    "operator": """
+        SELECT username, password, is_active, is_staff, is_superuser,
+               ARRAY(SELECT g.name FROM auth_user_groups AS m JOIN auth_group AS g ON g.id = m.group_id
+                     WHERE m.user_id = u.id) AS groups,
+               ARRAY(SELECT c.app_label || '.' || c.model || '.' || p.codename
+                     FROM auth_user_user_permissions AS m JOIN auth_permission AS p ON p.id = m.permission_id
+                     JOIN django_content_type AS c ON c.id = p.content_type_id
+                     WHERE m.user_id = u.id) AS permissions
+        FROM auth_user AS u
+    """,
+    "operator_group": """
+        SELECT name,
+               ARRAY(SELECT c.app_label || '.' || c.model || '.' || p.codename
+                     FROM auth_group_permissions AS m JOIN auth_permission AS p ON p.id = m.permission_id
+                     JOIN django_content_type AS c ON c.id = p.content_type_id
+                     WHERE m.group_id = g.id) AS permissions
+        FROM auth_group AS g
+    """,
 }
 _FACTS = """
     SELECT (SELECT count(*) FROM api_key), (SELECT count(*) FROM api_key WHERE revoked_at IS NOT NULL),

@@ -56,6 +56,25 @@ UPDATE public.auth_user SET is_active = false
 WHERE :unknown = 0 AND EXISTS (SELECT FROM present.operator)
   AND username NOT IN (SELECT username FROM present.operator);
 
+-- Nor does anybody get back a permission that was taken from him since, or from a group of his.
+DELETE FROM public.auth_user_groups AS m
+USING public.auth_user AS u, public.auth_group AS g, present.operator AS p
+WHERE :unknown = 0 AND u.id = m.user_id AND g.id = m.group_id AND p.username = u.username
+  AND g.name <> ALL (p.groups);
+
+DELETE FROM public.auth_user_user_permissions AS m
+USING public.auth_user AS u, public.auth_permission AS a, public.django_content_type AS c, present.operator AS p
+WHERE :unknown = 0 AND u.id = m.user_id AND a.id = m.permission_id AND c.id = a.content_type_id
+  AND p.username = u.username
+  AND c.app_label || '.' || c.model || '.' || a.codename <> ALL (p.permissions);
+
+DELETE FROM public.auth_group_permissions AS m
+USING public.auth_group AS g, public.auth_permission AS a, public.django_content_type AS c,
+      present.operator_group AS p
+WHERE :unknown = 0 AND g.id = m.group_id AND a.id = m.permission_id AND c.id = a.content_type_id
+  AND p.name = g.name
+  AND c.app_label || '.' || c.model || '.' || a.codename <> ALL (p.permissions);
+
 INSERT INTO public.tier (name, requests_per_hour, burst, fallback, description, created_at, updated_at)
 SELECT name, requests_per_hour, burst, fallback, description, created_at, updated_at FROM present.tier
 WHERE name NOT IN (SELECT name FROM public.tier);

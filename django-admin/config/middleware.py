@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from api_manager.client import client_ip, comes_from_proxy
 
 # No key, which somebody may send there: a request id stands in the log and in the audit.
-_REQUEST_ID: Final = re.compile(r"(?!rl[km]_)[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID: Final = re.compile(r"(?!.{0,60}rl[km]_)[A-Za-z0-9._-]{1,64}")
 
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 

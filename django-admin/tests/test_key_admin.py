@@ -361,6 +361,7 @@ def test_a_key_that_was_pasted_into_a_field_is_refused(site: Client, issue, fiel
     assert APIKey.objects.count() == 1
 
 
-def test_a_key_is_taken_for_no_request_id(site: Client, issue):
+@pytest.mark.parametrize("before", ["", "key-", "a.b-c."])
+def test_a_key_is_taken_for_no_request_id(site: Client, issue, before):
     secret = issue().secret
-    assert secret not in site.get(LIST, headers={"X-Request-ID": secret})["X-Request-ID"]
+    assert secret not in site.get(LIST, headers={"X-Request-ID": before + secret})["X-Request-ID"]

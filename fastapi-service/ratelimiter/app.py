@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from . import __version__, addresses
 from .api import decisions, docs, health, keys, openapi, problems, usage
-from .api.authorization import Authorizer
+from .api.authorization import LOOKUPS, Authorizer
 from .api.edge import Edge
 from .database import make_engine
 from .health import Probes
@@ -36,7 +36,6 @@ from .settings import Settings, load_settings
 
 PROBE_THREADS: Final = 2
 MANAGEMENT_CONNECTIONS: Final = 5
-TOKEN_THREADS: Final = 2
 OTHER_REDIS_CONNECTIONS: Final = 100
 """For probes and resets; each shard keeps one of its own."""
 
@@ -91,7 +90,7 @@ def create_app(settings: Settings | None = None) -> Application:
     # Connections of their own, so that neither a flood nor a lock elsewhere can take them.
     lookup_engine = make_engine(database_url, pool_size=LOOKUP_THREADS + REVALIDATION_THREADS)
     probe_engine = make_engine(database_url, pool_size=PROBE_THREADS)
-    token_engine = make_engine(database_url, pool_size=TOKEN_THREADS)
+    token_engine = make_engine(database_url, pool_size=LOOKUPS)
     bucket = TokenBucket(
         client, shards=settings.redis_shards, timeout_seconds=settings.decision_timeout_seconds
     )
@@ -101,12 +100,14 @@ def create_app(settings: Settings | None = None) -> Application:
     coalescer = Coalescer(bucket.append)
     manager = KeyManager(engine, environment=settings.key_environment)
     probing = ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe")
-    finding_tokens = ThreadPoolExecutor(TOKEN_THREADS, thread_name_prefix="token")
+    finding_tokens = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="token")
+    address_form = addresses.truncated if settings.client_ip_truncate else addresses.clean
     authorizer = Authorizer(
         settings.admin_api_token.get_secret_value(),
         TokenStore(token_engine),
         FailureThrottle(client, settings.web_concurrency),
         finding_tokens,
+        address_form,
     )
     probes = Probes(client, probe_engine, probing, settings.redis_shards)
 
@@ -159,6 +160,5 @@ def create_app(settings: Settings | None = None) -> Application:
     docs.install(management)
     Instrumentator(excluded_handlers=["/metrics"]).instrument(management)
     fallback = Fallback(settings.web_concurrency)
-    address_form = addresses.truncated if settings.client_ip_truncate else addresses.clean
     data_plane = decisions.DecisionApi(directory, bucket, fallback, coalescer, address_form)
     return Application(data_plane, management, address_form)

@@ -33,7 +33,7 @@ MAX_PIPELINED: Final = 64
 MAX_REMAINDER_BYTES: Final = 65_536
 """What may follow a head before the next: a body (the API takes 4 KiB), its chunks' frames, trailers."""
 ANSWER_SECONDS: Final = 10.0
-"""How long a client may leave an answer unread, as nginx's ``send_timeout``."""
+"""How long a client may leave an answer unread, without taking any of it, as nginx's ``send_timeout``."""
 MAX_UNREAD_BYTES: Final = 64 * 1024 * 1024
 """Unread answers of a worker; beyond, clients are not waited for."""
 SWEEP_SECONDS: Final = 0.5
@@ -99,11 +99,15 @@ class LimitedProtocol(Protocol):
         self._sweep = sweep
         self._limits = sweep.limits
         self._is_in_head = False
+        self._piece_bytes = 0
         self._bytes = 0
-        """Received since a head was complete."""
+        """Received since the head under way began, or since the last was complete …"""
+        self._others_bytes = 0
+        """… and so many of them at most are not the head's: it began in a piece behind another request."""
         self._is_refused = False
         self._stage: object = None
         self._stage_began = 0.0
+        self._unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Take over a new connection, if it is not one too many."""
@@ -127,7 +131,8 @@ class LimitedProtocol(Protocol):
         if self._is_refused or self._is_half_closed:
             return
         cycle = self.cycle
-        self._bytes += len(data)
+        self._piece_bytes = len(data)
+        self._bytes += self._piece_bytes
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -138,11 +143,11 @@ class LimitedProtocol(Protocol):
             cause = exc.__context__
             self._refuse(cause if isinstance(cause, ApiError) else BadRequest("This is not HTTP/1.1."))
         else:
-            if self.cycle is not cycle:
-                self._bytes = 0
-            elif self._is_in_head:
-                if self._bytes > self._limits.header_bytes:
+            if self._is_in_head:
+                if self._bytes - self._others_bytes > self._limits.header_bytes:
                     self._refuse(_head_too_large(f"{self._limits.header_bytes} bytes"))
+            elif self.cycle is not cycle:
+                self._bytes = 0
             elif self._bytes > MAX_REMAINDER_BYTES:
                 self._refuse(
                     BodyTooLarge(f"A body and its frame may have {MAX_REMAINDER_BYTES} bytes at most.")
@@ -152,6 +157,8 @@ class LimitedProtocol(Protocol):
         """A request begins."""
         super().on_message_begin()
         self._is_in_head = True
+        if self.cycle is not None:
+            self._bytes = self._others_bytes = self._piece_bytes
         if len(self.pipeline) >= MAX_PIPELINED:
             raise BadRequest(f"At most {MAX_PIPELINED} requests may wait on a connection.")
 
@@ -190,7 +197,8 @@ class LimitedProtocol(Protocol):
             stage, seconds = _NEW, self._limits.header_seconds
         else:
             stage, seconds = cycle, self._limits.idle_seconds
-        if stage is not self._stage:
+        is_taken, self._unread = unread < self._unread and not is_crowded, unread
+        if stage is not self._stage or is_taken:
             self._stage, self._stage_began = stage, now
         elif stage is not None and now - self._stage_began >= seconds:
             self._end(stage)

@@ -225,6 +225,36 @@ def test_an_operator_who_was_locked_out_since_stays_out_and_no_session_comes_bac
     assert platform.sql("SELECT count(*) FROM django_session") == [(0,)]
 
 
+def test_a_permission_that_was_taken_away_since_does_not_come_back(platform, tmp_path):
+    platform.sql(
+        "INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name, last_name,"
+        " email, date_joined) VALUES ('one', '', false, true, true, '', '', '', now())"
+        "; INSERT INTO auth_group (name) VALUES ('kept'), ('left')"
+        "; INSERT INTO auth_user_groups (user_id, group_id)"
+        " SELECT u.id, g.id FROM auth_user AS u, auth_group AS g WHERE username = 'one'"
+    )
+    given = "SELECT id FROM auth_permission WHERE codename IN ('view_apikey', 'change_managementtoken')"
+    columns = {"auth_group": "group_id", "auth_user_user": "user_id"}
+    for table, column in columns.items():
+        of = "auth_group" if column == "group_id" else "auth_user"
+        platform.sql(
+            f"INSERT INTO {table}_permissions ({column}, permission_id)"  # noqa: S608  # named here
+            f" SELECT one.id, given.id FROM {of} AS one, ({given}) AS given"
+        )
+    path = platform.backup(tmp_path)
+    platform.sql("DELETE FROM auth_user_groups USING auth_group AS g WHERE g.id = group_id AND name = 'left'")
+    change = "(SELECT id FROM auth_permission WHERE codename = 'change_managementtoken')"
+    for table in columns:
+        platform.sql(f"DELETE FROM {table}_permissions WHERE permission_id = {change}")  # noqa: S608  # as above
+    platform.restore(path)
+    assert platform.sql("SELECT name FROM auth_user_groups JOIN auth_group AS g ON g.id = group_id") == [
+        ("kept",)
+    ]
+    for table in columns:
+        left = f"SELECT DISTINCT codename FROM {table}_permissions AS m JOIN auth_permission AS p"  # noqa: S608
+        assert platform.sql(f"{left} ON p.id = permission_id") == [("view_apikey",)]
+
+
 def test_of_an_owner_who_was_erased_since_no_new_address_is_kept(platform, tmp_path):
     """The file has the owner again; the audit names the key, and the drain leaves its addresses out."""
     platform.issue("hers")

@@ -172,7 +172,8 @@ def test_a_request_is_one_json_line_with_its_id_and_without_its_query(stack):
 def test_a_key_in_the_wrong_place_is_in_no_line(stack):
     [key] = stack.make_keys(1, burst=5)
     identifier = "stack-test.2"
-    get(stack, "/api/check", headers={"X-Request-ID": key})
+    for sent in (key, f"key-{key}"):
+        get(stack, "/api/check", headers={"X-Request-ID": sent})
     get(stack, f"/{key}", headers={"X-Request-ID": identifier, "User-Agent": key})
     wait_for(lambda: identifier in stack.logs("nginx"))
     assert key not in stack.logs()

@@ -15,10 +15,11 @@ never past the token's own end.
 
 import asyncio
 import hmac
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
+from contextlib import suppress
 from hashlib import sha256
 from time import monotonic, time
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final, NamedTuple, NoReturn
 
 import structlog
 from fastapi import Request, Security
@@ -38,6 +39,9 @@ KNOWN_FOR_SECONDS: Final = 86_400
 """A day, as for keys."""
 MAX_KNOWN: Final = 1000
 LOOKUP_TIMEOUT_SECONDS: Final = 2.0
+LOOKUPS: Final = 2
+"""At once, each in a thread with a connection. The others wait outside: what stands in an executor's queue
+stays there when nobody waits for it any more, and a PostgreSQL that hangs would let the queue grow."""
 
 _DETAILS: Final = {
     "missing": "Send a management token as Authorization: Bearer …",
@@ -56,6 +60,13 @@ Presented = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 
 
+class _Client(NamedTuple):
+    """Who asks: whose failures are counted, and the address that is logged."""
+
+    number: int
+    logged: str | None
+
+
 class Authorizer:
     """A FastAPI dependency: ``Security(authorizer, scopes=[…])`` asks for a token with these scopes.
 
@@ -70,12 +81,19 @@ class Authorizer:
     """
 
     def __init__(
-        self, bootstrap: str, store: TokenStore, throttle: FailureThrottle, executor: Executor
+        self,
+        bootstrap: str,
+        store: TokenStore,
+        throttle: FailureThrottle,
+        executor: Executor,
+        address_form: addresses.Form,
     ) -> None:
         self._bootstrap = sha256(bootstrap.encode()).digest()
         self._store = store
         self._throttle = throttle
         self._executor = executor
+        self._address_form = address_form
+        self._free = asyncio.Semaphore(LOOKUPS)
         self._known: dict[bytes, tuple[TokenRecord, float]] = {}
 
     async def __call__(self, request: Request, required: SecurityScopes, presented: Presented) -> None:
@@ -89,10 +107,11 @@ class Authorizer:
     async def _authorize(
         self, request: Request, required: SecurityScopes, presented: Presented, *, from_memory: bool
     ) -> None:
-        client = edge.client_ip(request.scope)
+        address = edge.client_ip(request.scope)
+        client = _Client(addresses.client_number(address), self._address_form(address))
         if presented is None:
             _refuse("missing", client)
-        throttled = await self._throttle.look(addresses.client_number(client))
+        throttled = await self._throttle.look(client.number)
         if not throttled.allowed:
             _refuse_to_listen(throttled, client)
         token = await self._authenticated(presented.credentials, client, from_memory=from_memory)
@@ -102,7 +121,7 @@ class Authorizer:
                 raise MissingScope.of(scope)
         request.state.token = token
 
-    async def _authenticated(self, secret: str, client: str | None, *, from_memory: bool) -> TokenRecord:
+    async def _authenticated(self, secret: str, client: _Client, *, from_memory: bool) -> TokenRecord:
         if hmac.compare_digest(sha256(secret.encode()).digest(), self._bootstrap):
             return BOOTSTRAP
         if not credentials.is_well_formed(secret, credentials.MANAGEMENT_PREFIX):
@@ -116,10 +135,9 @@ class Authorizer:
         return token
 
     async def _find(self, digest: bytes, *, from_memory: bool) -> TokenRecord | None:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT_SECONDS):
-                token = await loop.run_in_executor(self._executor, self._store.find, digest)
+                token = await self._look_up(digest)
         except (*AWAY, TimeoutError) as exc:
             known = self._known.get(digest)
             if from_memory and known is not None and monotonic() - known[1] <= KNOWN_FOR_SECONDS:
@@ -133,26 +151,38 @@ class Authorizer:
             self._known[digest] = token, monotonic()
         return token
 
-    async def _fail(self, reason: str, client: str | None) -> NoReturn:
+    async def _look_up(self, digest: bytes) -> TokenRecord | None:
+        loop = asyncio.get_running_loop()
+
+        def is_over(_: "Future[TokenRecord | None]") -> None:
+            with suppress(RuntimeError):  # the loop is closed: the worker has ended
+                loop.call_soon_threadsafe(self._free.release)
+
+        await self._free.acquire()
+        lookup = self._executor.submit(self._store.find, digest)
+        lookup.add_done_callback(is_over)  # which may be long after the last who waited has gone
+        return await asyncio.wrap_future(lookup)
+
+    async def _fail(self, reason: str, client: _Client) -> NoReturn:
         """Refuse a token that is not good, and take that down against the client."""
-        noted = await self._throttle.fail(addresses.client_number(client))
+        noted = await self._throttle.fail(client.number)
         if not noted.allowed:
             _refuse_to_listen(noted, client)
         _refuse(reason, client)
 
 
-def _refuse(reason: str, client: str | None) -> NoReturn:
+def _refuse(reason: str, client: _Client) -> NoReturn:
     _count(reason, client)
     raise Unauthenticated(_DETAILS[reason], {"WWW-Authenticate": "Bearer"})
 
 
-def _refuse_to_listen(denial: Decision, client: str | None) -> NoReturn:
+def _refuse_to_listen(denial: Decision, client: _Client) -> NoReturn:
     _count("throttled", client)
     seconds = denial.retry_after_seconds
     detail = f"Too many failed attempts came from this address; try again in {seconds} s."
     raise TooManyFailures(detail, {"Retry-After": str(seconds)})
 
 
-def _count(reason: str, client: str | None, **details: str) -> None:
+def _count(reason: str, client: _Client, **details: str) -> None:
     metrics.TOKEN_REFUSALS.labels(reason).inc()
-    log.warning("management_token_refused", reason=reason, client_ip=client, **details)
+    log.warning("management_token_refused", reason=reason, client_ip=client.logged, **details)

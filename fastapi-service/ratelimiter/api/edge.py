@@ -23,7 +23,7 @@ MAX_BODY_SECONDS: Final = 5
 PROBLEM_JSON: Final = b"application/problem+json"
 
 # No key, which somebody may send there: a request id stands in the log and in the audit.
-_REQUEST_ID: Final = re.compile(rb"(?!rl[km]_)[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID: Final = re.compile(rb"(?!.{0,60}rl[km]_)[A-Za-z0-9._-]{1,64}")
 METHODS: Final = frozenset(
     {"GET", "HEAD", "QUERY", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 )

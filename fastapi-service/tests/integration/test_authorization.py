@@ -1,5 +1,8 @@
 """Who gets into the management API and, where it asks for a token, at the metrics."""
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import httpx
@@ -9,10 +12,13 @@ from asgi_lifespan import LifespanManager
 from prometheus_client.parser import text_string_to_metric_families
 
 from ratelimiter import metrics, redis_keys
-from ratelimiter.addresses import client_number
+from ratelimiter.addresses import clean, client_number
+from ratelimiter.api.authorization import LOOKUPS, Authorizer, _Client
 from ratelimiter.app import create_app
+from ratelimiter.errors import Unauthenticated, Unavailable
 from ratelimiter.keys import credentials
 from ratelimiter.keys.tokens import Scope
+from ratelimiter.limiter.throttle import FailureThrottle
 
 CLIENT_ADDRESS = "203.0.113.9"
 
@@ -271,3 +277,32 @@ async def test_a_postgres_that_hangs_holds_up_no_scrape_for_long(scraper, issue_
         assert (await scraper.get("/metrics", headers=headers)).status_code == 200
         assert (await scraper.get("/api/keys", headers=headers)).status_code == 503
     holder.close()
+
+
+async def test_while_postgres_hangs_lookups_that_nobody_waits_for_do_not_pile_up(redis, monkeypatch):
+    monkeypatch.setattr("ratelimiter.api.authorization.LOOKUP_TIMEOUT_SECONDS", 0.2)
+    answers, asked = threading.Event(), []
+    client = _Client(client_number(CLIENT_ADDRESS), CLIENT_ADDRESS)
+
+    class HangingStore:
+        def find(self, digest):
+            asked.append(digest)
+            answers.wait()
+
+    with ThreadPoolExecutor(LOOKUPS) as executor:
+        authorizer = Authorizer("bootstrap", HangingStore(), FailureThrottle(redis, 1), executor, clean)
+
+        async def ask():
+            secret = credentials.generate(prefix=credentials.MANAGEMENT_PREFIX)
+            with pytest.raises((Unavailable, Unauthenticated)) as refusal:
+                await authorizer._authenticated(secret, client, from_memory=False)
+            return refusal.type
+
+        try:
+            for _ in range(3):
+                assert await asyncio.gather(*[ask() for _ in range(50)]) == [Unavailable] * 50
+            assert len(asked) == LOOKUPS
+            assert executor._work_queue.qsize() == 0
+        finally:
+            answers.set()
+        assert await asyncio.gather(*[ask() for _ in range(LOOKUPS + 1)]) == [Unauthenticated] * (LOOKUPS + 1)

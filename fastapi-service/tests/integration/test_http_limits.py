@@ -215,6 +215,33 @@ async def test_a_head_within_the_limits_is_served_in_whatever_parts_it_comes(ser
     assert (await ask(server, get() * 30 + head)).count(b"HTTP/1.1 200 ") == 31
 
 
+async def send_in_parts(server, *parts):
+    """Send the parts, each after the one before it was taken; returns all that comes."""
+    async with connected(server) as (reader, writer):
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(0.05)
+        return await rest(reader)
+
+
+@pytest.mark.parametrize("behind", [b"", b"GET / HTTP/1.1\r\n"], ids=["apart", "in-one-piece"])
+async def test_the_body_before_a_head_is_none_of_it(server, behind):
+    unread = b"POST /unread HTTP/1.1\r\n" + HOST + b"Content-Length: 20000\r\n\r\n"
+    head = get(b"/", b"A: " + b"a" * 1900, b"Connection: close").removeprefix(behind)
+    answer = await send_in_parts(server, unread, b"b" * 20_000 + behind, head[:1000], head[1000:])
+    assert answer.count(b"HTTP/1.1 200 ") == 2
+
+
+async def test_a_large_head_behind_another_request_is_answered_431(server):
+    head = get(b"/large", b"A: " + b"a" * 2100)
+    answer = await send_in_parts(server, get(b"/first") + head[:1000], head[1000:])
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 431 " in answer
+    answer = await send_in_parts(server, get(b"/first") + get()[:-2] + b"A: ", *[b"a" * 1000] * 3)
+    assert b"HTTP/1.1 431 " in answer
+    assert [path for path, _ in SERVED] == ["/first"] * 2
+
+
 @pytest.mark.parametrize("begun", [b"", b"\r\n", b"GET / HTTP/1.1\r\n"], ids=["silent", "blank", "begun"])
 async def test_a_head_that_does_not_come_in_time_ends_the_connection(server, begun):
     async with connected(server) as (reader, writer):
@@ -278,6 +305,18 @@ async def test_an_answer_that_is_not_read_is_not_kept(server, eventually, monkey
     async with connected(server) as (_, writer):
         writer.write(get(b"/large"))
         await eventually(lambda: counted("answer-unread") == before + 1)
+
+
+async def test_an_answer_that_is_read_slowly_arrives_whole(server, monkeypatch):
+    monkeypatch.setattr("ratelimiter.http_limits.ANSWER_SECONDS", 1.0)
+    async with connected(server) as (reader, writer):
+        writer.write(get(b"/large", b"Connection: close"))
+        received, began = 0, monotonic()
+        while part := await reader.read(300_000):
+            received += len(part)
+            await asyncio.sleep(0.02)
+        assert monotonic() - began > 2.0
+        assert received > len(LARGE)
 
 
 async def test_unread_answers_are_dropped_at_once_when_they_are_too_much(server, eventually, monkeypatch):

@@ -38,6 +38,9 @@ async def test_the_log_has_the_network_and_the_audit_the_operators_address(clien
     key = (await issue())["key"]
     with caplog.at_level(logging.DEBUG):
         await client.get("/api/usage", headers={"X-API-Key": key})
+        for headers in ({}, {"Authorization": "Bearer wrong"}):
+            assert (await client.get("/api/keys", headers=headers)).status_code == 401
+    assert caplog.text.count("management_token_refused") == 2
     assert NETWORK in caplog.text
     assert ADDRESS not in caplog.text
     assert database.sql("SELECT host(client_ip) FROM audit_event") == [(ADDRESS,)]
