@@ -54,7 +54,8 @@ def main(per_second: float = 100.0, rounds: int = 5, seconds: float = 6.0) -> No
             starting = progress.add_task("starting the platform", total=None)
             rig.start()
             progress.remove_task(starting)
-            good, [bad] = rig.issue(20, 36_000_000, 100_000), rig.issue(1, 1, 1)
+            good = rig.secrets(20, per_second=10_000, burst=100_000)
+            [bad] = rig.secrets(1, per_second=1 / 3600, burst=1)
             rig.warm_up([*good, bad])
             throughput = _throughput(rig, progress.track(range(rounds), description="random keys, all out"))
             for attack in progress.track(ATTACKS, description="attacks"):
@@ -70,7 +71,7 @@ def main(per_second: float = 100.0, rounds: int = 5, seconds: float = 6.0) -> No
 
 def _throughput(rig: Target, rounds: Iterable[int]) -> float:
     """How many times as fast random keys are answered as good ones, all out; none is looked up."""
-    good = rig.issue(100, 360_000_000, 1_000_000)
+    good = rig.secrets(100, per_second=100_000, burst=1_000_000)
     rig.warm_up(good)
     # Half of them have not the shape of a key, half not the checksum.
     random = [secrets.token_urlsafe(40) for _ in range(500)]

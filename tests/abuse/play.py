@@ -26,10 +26,10 @@ class Target(Rig):
     def __init__(self, **variables: str) -> None:
         super().__init__(WEB_CONCURRENCY="1", DECISION_TIMEOUT_SECONDS="0.5", LOG_LEVEL="info", **variables)
 
-    def start_server(self) -> None:
+    def start_server(self, **variables: str) -> None:
         """Have the statements logged, then start the API."""
         self.sql(f"ALTER DATABASE {urlsplit(self.admin_url).path[1:]} SET log_statement = 'all'")
-        super().start_server()
+        super().start_server(**variables)
 
     def lookups(self) -> int:
         """The queries for keys that were not cached, so far."""
@@ -40,6 +40,10 @@ class Target(Rig):
         assert self.server is not None
         status = Path(f"/proc/{self.server.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0])
+
+    def secrets(self, count: int, *, per_second: float, burst: int) -> list[str]:
+        """Make keys; returns what clients send of them."""
+        return [key.secret for key in self.issue(count, per_second=per_second, burst=burst)]
 
     def warm_up(self, keys: list[str]) -> None:
         """Ask with each key until none is looked up any more, as they are while there are news."""
@@ -59,9 +63,14 @@ class Target(Rig):
         sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         return sum(line[1].endswith(f":{self.port:04X}") and line[3] == "01" for line in sockets)
 
-    def rows(self) -> int:
-        """The rows of the log; of a flood of denials one may stand for many."""
-        return int(self.sql("SELECT count(*) FROM request_log")[0][0])
+    def rows(self) -> tuple[int, int]:
+        """The rows of the log, whatever keys they are of, and how many stand in it twice.
+
+        Of a flood of denials one may stand for many.
+        """
+        counts = "SELECT count(*), count(*) - count(DISTINCT decision_id) FROM request_log"
+        [(rows, doubled)] = self.sql(counts)
+        return rows, doubled
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,7 @@ def play(
     answered = Counter[int | None]()
     sent = lookups = 0
     seconds_under_attack = 0.0
-    rows, memory = rig.rows(), rig.memory_kib()
+    (rows, _), memory = rig.rows(), rig.memory_kib()
     peak = memory
     for _ in range(rounds):
         answers = ask(rig, good, per_second, seconds)
@@ -116,7 +125,7 @@ def play(
         answered.update(answer.status for answer in answers)
         sent += attacker.sent
         lookups += rig.lookups()
-    rig.rows_at_rest(rows + answered[HTTPStatus.OK])
+    rows_now, _ = rig.rows_at_rest(rows + answered[HTTPStatus.OK])
     return Outcome(
         attack.name,
         sent,
@@ -126,7 +135,7 @@ def play(
         answered.total() - answered[HTTPStatus.OK],
         lookups,
         seconds_under_attack,
-        rig.rows() - rows - answered[HTTPStatus.OK],
+        rows_now - rows - answered[HTTPStatus.OK],
         memory,
         peak,
     )

@@ -172,8 +172,12 @@ class Rig:
 
     def sql(self, statement: str, *args: object) -> list[tuple[Any, ...]]:
         """Run a statement as PostgreSQL's superuser."""
-        admin_url = self.postgres.admin_url.rsplit("/", 1)[0] + f"/{_DATABASE}"
-        return execute(admin_url, statement, *args)
+        return execute(self.admin_url, statement, *args)
+
+    @property
+    def admin_url(self) -> str:
+        """The database, as PostgreSQL's superuser."""
+        return self.postgres.admin_url.rsplit("/", 1)[0] + f"/{_DATABASE}"
 
     def rows(self) -> tuple[int, int]:
         """How many decisions about the load's keys stand in the log, and how many of these twice."""
