@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ratelimiter import metrics, redis_keys
 from ratelimiter.database import make_engine
 from ratelimiter.errors import KeysUnavailable
-from ratelimiter.keys import credentials, directory
+from ratelimiter.keys import copies, credentials, directory
 from ratelimiter.keys.copies import KeyCopies
 from ratelimiter.keys.directory import KeyDirectory
 from ratelimiter.keys.news import KeyNews
@@ -38,6 +38,12 @@ def insert(database):
         return key_id, secret
 
     return insert_key
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """A busy machine is no reason to do without a copy."""
+    monkeypatch.setattr(copies, "READ_TIMEOUT_SECONDS", 5.0)
 
 
 @pytest.fixture
@@ -126,6 +132,31 @@ async def test_a_worker_removes_the_copies_that_others_wrote(worker, insert, cop
         assert not (await second.get(secret)).is_active
 
 
+async def test_a_key_that_a_restore_took_away_loses_its_copy(worker, insert, copied, database):
+    key_id, secret = insert()
+    async with worker(database.api_url) as first:
+        await first.get(secret)
+        await copied(secret)
+        database.sql("ALTER TABLE api_key DISABLE TRIGGER USER")
+        database.sql("DELETE FROM api_key WHERE id = %s", key_id)
+        with database.away():
+            pass
+        await copied(secret, there=False)
+
+
+async def test_the_keys_taken_from_copies_are_bounded(worker, insert, copied, database, monkeypatch):
+    secrets = [insert()[1] for _ in range(5)]
+    async with worker(database.api_url) as first:
+        for secret in secrets:
+            await first.get(secret)
+            await copied(secret)
+    monkeypatch.setattr(directory, "MAX_KEYS", 3)
+    async with worker() as second:
+        for secret in secrets:
+            await second.get(secret)
+        assert len(second._keys) == len(second._digests) == 3
+
+
 async def test_what_was_edited_and_is_in_use_keeps_a_copy(worker, insert, copied, database, eventually):
     key_id, secret = insert()
     async with worker(database.api_url) as first:
@@ -161,7 +192,6 @@ async def test_a_removal_waits_for_redis_to_come_back(worker, insert, copied, da
 async def test_a_copy_is_read_again_when_postgres_is_back(
     worker, insert, copied, database, eventually, monkeypatch
 ):
-    monkeypatch.setattr(directory, "LOOKUP_TIMEOUT_SECONDS", 0.3)
     key_id, secret = insert()
     async with worker(database.api_url) as first:
         await first.get(secret)
@@ -170,7 +200,9 @@ async def test_a_copy_is_read_again_when_postgres_is_back(
     async with worker(database.api_url) as second:
         with owner.cursor() as cursor:
             cursor.execute("LOCK TABLE api_key IN ACCESS EXCLUSIVE MODE")
-            assert (await second.get(secret)).burst is None
+            with monkeypatch.context() as patch:
+                patch.setattr(directory, "LOOKUP_TIMEOUT_SECONDS", 0.3)
+                assert (await second.get(secret)).burst is None
             cursor.execute("UPDATE api_key SET burst = 9 WHERE id = %s", (key_id,))
         owner.commit()
 
