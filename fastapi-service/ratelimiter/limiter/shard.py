@@ -218,10 +218,17 @@ class Shard:
         if not self.is_away:
             metrics.BREAKER_OPENINGS.inc()
             log.warning("redis_away", shard=self._shard, cause=repr(cause))
-        self.is_away = True
+        was_away, self.is_away = self.is_away, True
         while self._waiting:
             self._fail_unsent(self._waiting.popleft(), cause)
+        if not was_away:
+            self._note_time_of_appended()
         self._start_preparing()
+
+    def _note_time_of_appended(self) -> None:
+        """What was appended just now will be recorded when Redis is back: it must not seem to be of then."""
+        now = self._now()
+        self._appended = deque(timed(item, now) for item in self._appended)
 
     def _fail_unsent(self, batch: Batch, cause: BaseException | None) -> None:
         self._appended.extendleft(reversed(batch.appended))

@@ -295,11 +295,8 @@ async def test_what_is_appended_during_a_short_stall_is_recorded_once(redis_serv
     finally:
         os.kill(redis_server.process.pid, signal.SIGCONT)
 
-    redis.set_response_callback("XRANGE", lambda reply: reply)
-
     async def recorded():
-        entries = await redis.execute_command("XRANGE", redis_keys.stream(0), "-", "+")
-        return [fields[-1] for _, fields in entries] == [b"200 9", b"429 0 7"]
+        return [outcome.partition(b" @")[0] for _, outcome in await outcomes(redis)] == [b"200 9", b"429 0 7"]
 
     await eventually(recorded)
 
@@ -356,6 +353,41 @@ async def test_what_was_appended_when_the_reply_was_lost_comes_again_with_its_ti
     [again] = await eventually(sent_again)
     seconds, _ = await redis.time()
     assert abs(int(again.split(b"@")[1]) / TICKS_PER_SECOND + 1_735_689_600 - seconds) < 5
+
+
+async def test_a_take_whose_reply_was_lost_is_not_asked_again(redis, bucket, eventually):
+    policy = Policy.of(10)
+    await bucket.take(1, policy, 1, RECORD)
+    shard = bucket._shards[0]
+    waiting = asyncio.ensure_future(bucket.take(1, policy, 1, RECORD))
+    for _ in range(2):  # the take, its batch
+        await asyncio.sleep(0)
+    assert shard._under_way
+    shard._connector.link.close()
+    with pytest.raises(LimiterUnavailable):
+        await waiting
+    await eventually(lambda: not shard.is_away)
+    assert (await bucket.peek(1, policy)).remaining >= 8
+    assert len(await outcomes(redis)) <= 2
+
+
+async def test_what_was_appended_just_before_redis_went_keeps_its_time(redis_server, redis, eventually):
+    impatient = TokenBucket(redis, shards=1, timeout_seconds=0.2)
+    await impatient.take(1, Policy.of(10), 1, RECORD)
+    appended = time.time()
+    impatient.append(1, b"2 1 - /x", b"429 0")
+    redis_server.kill()
+    await eventually(lambda: impatient._shards[0].is_away)
+    await asyncio.sleep(2.2)
+    redis_server.start(port=redis_server.port)
+
+    async def recorded():
+        return [outcome for record, outcome in await outcomes(redis) if record == b"2 1 - /x"]
+
+    await eventually(lambda: not impatient._shards[0].is_away)
+    [outcome] = await eventually(recorded)
+    assert abs(int(outcome.split(b"@")[1]) / TICKS_PER_SECOND + 1_735_689_600 - appended) < 2
+    await impatient.flush()
 
 
 async def test_what_is_decided_while_redis_is_away_is_recorded_with_its_time(redis_server, eventually):
