@@ -148,6 +148,8 @@ class Drain:
             self._stop.wait(WAIT_SECONDS)
             return 0
         anew = epoch != self._cursor.epoch
+        if anew:
+            self._drained = self._outbox.drained()  # of another life it would mark all as perhaps doubled
         raw = self._outbox.read(
             BEGINNING if anew else self._cursor.last_id, PAIRS_PER_TRANSACTION, WAIT_SECONDS
         )

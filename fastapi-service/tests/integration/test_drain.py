@@ -203,6 +203,27 @@ async def test_a_cursor_that_a_backup_has_taken_back_doubles_nothing(
     assert counters()["dropped"] == 0
 
 
+async def test_records_of_a_new_life_are_not_taken_for_copied(bucket, redis, drain, database, monkeypatch):
+    from ratelimiter.request_log import rows as module
+
+    await decide(bucket, 5)
+    drain.copy()
+    drain._drained = drain._outbox.drained()  # as one that begins to lead
+    assert drain._drained == 5
+    await redis.flushall()
+    await decide(bucket, 3)
+    without_doubles, marks = module.without_doubles, []
+
+    def look(db, records):
+        marks.extend(record.may_be_double for record in records)
+        return without_doubles(db, records)
+
+    monkeypatch.setattr(module, "without_doubles", look)
+    drain.copy()
+    assert marks == [False] * 3
+    assert rows(database) == 8
+
+
 async def test_of_two_drains_that_read_the_same_one_writes(bucket, outbox, drain, database):
     await decide(bucket, 3)
     ghost = Drain(
@@ -212,7 +233,8 @@ async def test_of_two_drains_that_read_the_same_one_writes(bucket, outbox, drain
     ghost._cursor = drain._cursor
     raw = outbox.read("0-0", 100, 1)
     drain.copy()
-    ghost._outbox = type("Late", (), {"epoch": outbox.epoch, "read": lambda *_: raw})()
+    late = {"epoch": outbox.epoch, "drained": outbox.drained, "read": lambda *_: raw}
+    ghost._outbox = type("Late", (), late)()
     with pytest.raises(CursorMoved):
         ghost.copy_once(connection)
     connection.close()
