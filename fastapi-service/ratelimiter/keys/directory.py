@@ -153,8 +153,7 @@ class KeyDirectory:
             return None
         metrics.KEY_LOOKUPS.labels("copy").inc()
         self._is_owed = True
-        _put(self._keys, copy.digest, copy, MAX_KEYS)
-        self._digests[copy.id] = copy.digest
+        self._keep(copy)
         return copy
 
     def _is_postgres_away(self) -> bool:
@@ -208,9 +207,12 @@ class KeyDirectory:
         return found
 
     def _cache(self, record: KeyRecord) -> None:
+        self._keep(record)
+        self._copies.put([record])
+
+    def _keep(self, record: KeyRecord) -> None:
         dropped = _put(self._keys, record.digest, record, MAX_KEYS)
         self._digests[record.id] = record.digest
-        self._copies.put([record])
         if dropped is not None:
             self._digests.pop(dropped.id, None)
 

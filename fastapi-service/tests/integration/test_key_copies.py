@@ -132,6 +132,19 @@ async def test_a_worker_removes_the_copies_that_others_wrote(worker, insert, cop
         assert not (await second.get(secret)).is_active
 
 
+async def test_the_keys_taken_from_copies_are_bounded(worker, insert, copied, database, monkeypatch):
+    secrets = [insert()[1] for _ in range(5)]
+    async with worker(database.api_url) as first:
+        for secret in secrets:
+            await first.get(secret)
+            await copied(secret)
+    monkeypatch.setattr(directory, "MAX_KEYS", 3)
+    async with worker() as second:
+        for secret in secrets:
+            await second.get(secret)
+        assert len(second._keys) == len(second._digests) == 3
+
+
 async def test_what_was_edited_and_is_in_use_keeps_a_copy(worker, insert, copied, database, eventually):
     key_id, secret = insert()
     async with worker(database.api_url) as first:
