@@ -221,6 +221,7 @@ class KeyDirectory:
         del self._keys[record.digest]
         if self._digests.get(record.id) == record.digest:
             del self._digests[record.id]
+            self._copies.forget([record.id])
 
     def _forget(self, ids: Iterable[int]) -> None:
         """Keys were edited, or are new: then one may have been asked for before it was made."""

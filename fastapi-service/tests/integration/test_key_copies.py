@@ -132,6 +132,18 @@ async def test_a_worker_removes_the_copies_that_others_wrote(worker, insert, cop
         assert not (await second.get(secret)).is_active
 
 
+async def test_a_key_that_a_restore_took_away_loses_its_copy(worker, insert, copied, database):
+    key_id, secret = insert()
+    async with worker(database.api_url) as first:
+        await first.get(secret)
+        await copied(secret)
+        database.sql("ALTER TABLE api_key DISABLE TRIGGER USER")
+        database.sql("DELETE FROM api_key WHERE id = %s", key_id)
+        with database.away():
+            pass
+        await copied(secret, there=False)
+
+
 async def test_the_keys_taken_from_copies_are_bounded(worker, insert, copied, database, monkeypatch):
     secrets = [insert()[1] for _ in range(5)]
     async with worker(database.api_url) as first:
