@@ -26,7 +26,7 @@ def _as_a_case(fault):
     return pytest.param(fault, id=fault.name.replace(" ", "-"), marks=marks)
 
 
-@pytest.mark.parametrize("fault", map(_as_a_case, FAULTS))
+@pytest.mark.parametrize("fault", [_as_a_case(fault) for fault in FAULTS])
 def test_every_promise_is_kept(rig, fault):
     if fault.needs:
         pytest.skip(fault.needs)
