@@ -189,14 +189,17 @@ class Rig:
         return int(rows), int(doubled)
 
     def rows_at_rest(self, at_least: int, within_seconds: float = 60.0) -> tuple[int, int]:
-        """The rows once they are as many as expected, or no longer grow."""
+        """The rows once they are as many as expected, or have long ceased to grow.
+
+        A drain whose connection was lost waits for a lock that the server still holds for it: some 11 s.
+        """
         deadline = time.monotonic() + within_seconds
         seen, since = (-1, 0), time.monotonic()
         while time.monotonic() < deadline:
             rows = self.rows()
             if rows != seen:
                 seen, since = rows, time.monotonic()
-            if time.monotonic() - since > (1.0 if rows[0] >= at_least else 5.0):
+            if time.monotonic() - since > (1.0 if rows[0] >= at_least else 20.0):
                 break
             time.sleep(0.2)
         return seen
