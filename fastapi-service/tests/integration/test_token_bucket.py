@@ -371,6 +371,15 @@ async def test_a_take_whose_reply_was_lost_is_not_asked_again(redis, bucket, eve
     assert len(await outcomes(redis)) <= 2
 
 
+async def test_what_the_script_fails_at_by_itself_is_dropped_and_counted(redis, bucket, eventually):
+    await bucket.take(1, Policy.of(10), 1, RECORD)
+    dropped = metrics.LOG_DROPPED._value.get()
+    await redis.hset(redis_keys.stream_state(0), "seq", "no number")
+    bucket.append(1, RECORD, b"429 0")
+    await eventually(lambda: metrics.LOG_DROPPED._value.get() == dropped + 1)
+    assert not bucket._shards[0]._appended
+
+
 async def test_what_was_appended_just_before_redis_went_keeps_its_time(redis_server, redis, eventually):
     impatient = TokenBucket(redis, shards=1, timeout_seconds=0.2)
     await impatient.take(1, Policy.of(10), 1, RECORD)
