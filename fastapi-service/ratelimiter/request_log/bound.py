@@ -47,8 +47,10 @@ async def keep_bounded(redis: "Redis", shards: int) -> None:
 
 async def bound(redis: "Redis", shards: int) -> int:
     """Keep the streams within half of ``maxmemory`` (0: no bound); returns the entries dropped for that."""
-    limit = _stream_max(await redis.info("memory"), shards)
-    if not limit:
+    info = await redis.info("memory")
+    limit = _stream_max(info, shards)
+    # No stream takes more than all does: to measure one holds Redis up for some milliseconds.
+    if not limit or info["used_memory"] <= limit:
         return 0
     total = 0
     for shard in range(shards):
@@ -65,7 +67,7 @@ async def memory(redis: "Redis", shards: int) -> Memory:
     pipeline = redis.pipeline(transaction=False)
     pipeline.info("memory")
     for shard in range(shards):
-        pipeline.memory_usage(redis_keys.stream(shard))
+        pipeline.memory_usage(redis_keys.stream(shard), samples=0)  # of all nodes: see trim.lua
     info, *streams = await pipeline.execute()
     return Memory(
         info["used_memory"],

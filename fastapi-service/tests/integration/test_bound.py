@@ -33,6 +33,18 @@ async def test_the_shards_streams_share_half_of_the_memory(redis, overflows):
     assert overflows() == 1
 
 
+async def test_large_entries_behind_small_ones_are_seen(redis, overflows):
+    await fill(redis, 0, 100)
+    pipeline = redis.pipeline()
+    for _ in range(100):
+        pipeline.xadd(redis_keys.stream(0), {"head": "1 0 0", "record": "x" * 50_000})
+    await pipeline.execute()
+    await redis.config_set("maxmemory", 8_000_000)
+    assert (await memory(redis, shards=1)).stream > 5_000_000
+    assert await bound(redis, shards=1) == 20
+    assert overflows() == 1
+
+
 async def test_without_a_limit_nothing_is_dropped(redis, overflows):
     await fill(redis, 0, 100)
     await redis.config_set("maxmemory", 0)

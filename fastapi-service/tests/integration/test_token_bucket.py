@@ -360,14 +360,24 @@ async def test_a_take_whose_reply_was_lost_is_not_asked_again(redis, bucket, eve
     await bucket.take(1, policy, 1, RECORD)
     shard = bucket._shards[0]
     waiting = asyncio.ensure_future(bucket.take(1, policy, 1, RECORD))
-    while not shard._under_way:
+    for _ in range(2):  # the take, its batch
         await asyncio.sleep(0)
+    assert shard._under_way
     shard._connector.link.close()
     with pytest.raises(LimiterUnavailable):
         await waiting
     await eventually(lambda: not shard.is_away)
     assert (await bucket.peek(1, policy)).remaining >= 8
     assert len(await outcomes(redis)) <= 2
+
+
+async def test_what_the_script_fails_at_by_itself_is_dropped_and_counted(redis, bucket, eventually):
+    await bucket.take(1, Policy.of(10), 1, RECORD)
+    dropped = metrics.LOG_DROPPED._value.get()
+    await redis.hset(redis_keys.stream_state(0), "seq", "no number")
+    bucket.append(1, RECORD, b"429 0")
+    await eventually(lambda: metrics.LOG_DROPPED._value.get() == dropped + 1)
+    assert not bucket._shards[0]._appended
 
 
 async def test_what_was_appended_just_before_redis_went_keeps_its_time(redis_server, redis, eventually):
