@@ -93,6 +93,12 @@ class Load:
         """What is asked, without end: a token of each key in turn."""
         return itertools.cycle([Request(key) for key in self._keys])
 
+    async def next_due(self, due: float) -> float:
+        """Wait for the next one's time; it has its own, however long the others take."""
+        due += self._interval
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        return due
+
     async def _run(self) -> None:
         requests = self.requests()
         limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
@@ -106,8 +112,7 @@ class Load:
             while not self._stop.is_set():
                 asking.create_task(self._ask(http, due, next(requests)))
                 self.planned += 1
-                due += self._interval
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                due = await self.next_due(due)
 
     async def _ask(self, http: httpx.AsyncClient, due: float, request: Request) -> None:
         status, mode, unheard = None, None, 0

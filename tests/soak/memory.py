@@ -60,19 +60,28 @@ def trend(role: str, samples: Sequence[tuple[float, float]], began: float, ended
     return Trend(role, statistics.median(second), statistics.median(last))
 
 
+Roles = Mapping[str, Callable[[], list[int]]]
+"""The processes of each role, as they are now; none while some are being replaced."""
+
+
+def roles(rig: Rig) -> Roles:
+    """Those of the platform."""
+    return {
+        "API server": lambda: [rig.pid],
+        "API workers": lambda: _exactly(workers(rig.pid), WORKERS),
+        "drain": lambda: _exactly(drains(rig.pid), 1),
+        # Without the child that rewrites its file now and then: what that has is a copy.
+        "Redis": lambda: [rig.redis.process.pid],
+        "PostgreSQL": lambda: family(rig.postgres.process.pid),
+    }
+
+
 class Sampler:
     """Looks every ``INTERVAL_SECONDS``, in a thread; a role that is away at that moment has no sample."""
 
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, roles: Roles) -> None:
         self.samples: dict[str, list[tuple[float, float]]] = {}
-        self._roles: Mapping[str, Callable[[], list[int]]] = {
-            "API server": lambda: [rig.pid],
-            "API workers": lambda: _exactly(workers(rig.pid), WORKERS),
-            "drain": lambda: _exactly(drains(rig.pid), 1),
-            # Without the child that rewrites its file now and then: what that has is a copy.
-            "Redis": lambda: [rig.redis.process.pid],
-            "PostgreSQL": lambda: family(rig.postgres.process.pid),
-        }
+        self._roles = roles
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="memory")
 
@@ -92,13 +101,17 @@ class Sampler:
 
     def _run(self) -> None:
         while not self._stop.wait(INTERVAL_SECONDS):
-            for role, pids in self._roles.items():
-                try:
-                    own = max((psutil.Process(pid).memory_full_info().uss for pid in pids()), default=0)
-                except (psutil.Error, LocalError, AssertionError):
-                    continue
-                if own:
-                    self.samples.setdefault(role, []).append((time.monotonic(), own / _MIB))
+            self.sample()
+
+    def sample(self) -> None:
+        """Look once."""
+        for role, pids in self._roles.items():
+            try:
+                own = max((psutil.Process(pid).memory_full_info().uss for pid in pids()), default=0)
+            except (psutil.Error, LocalError, AssertionError):
+                continue
+            if own:
+                self.samples.setdefault(role, []).append((time.monotonic(), own / _MIB))
 
 
 def _exactly(pids: list[int], count: int) -> list[int]:

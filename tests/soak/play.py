@@ -24,7 +24,7 @@ from .bounds import Bucket, Window, admissions
 from .errors import Log, judged, of_postgres, of_redis, of_the_api
 from .held import gone, held_records
 from .management import Management
-from .memory import Sampler
+from .memory import Sampler, roles
 from .result import Result
 from .schedule import Turn
 from .traffic import Keys, MixedLoad
@@ -67,7 +67,7 @@ class Soak:
         rig.keys, rig.broken = self._keys.all, []
         began = time.monotonic()
         with (
-            Sampler(rig) as sampler,
+            Sampler(roles(rig)) as sampler,
             self._load as load,
             Management(rig.url, load, self._keys.edited) as management,
         ):

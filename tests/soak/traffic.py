@@ -1,5 +1,7 @@
 """The mixed load: keys that admit, that deny, that are flooded; costs, endpoints, looks, and garbage."""
 
+import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
@@ -27,6 +29,8 @@ MIX: Final = {
 """How often each kind comes, of a hundred times."""
 FLOOD: Final = 40
 """Requests of a flood, one right after the other: more denials a second than have a row each."""
+MOST_UNDER_WAY: Final = 50
+"""Requests that wait for their answers at a time."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,13 @@ class MixedLoad(Load):
             [kind] = self._random.choices(kinds, weights)
             for _ in range(FLOOD if kind == "flooded" else 1):
                 yield self._request(kind)
+
+    async def next_due(self, due: float) -> float:
+        """Wait for the next one's time. A busy machine is asked less rather than late: no time is judged."""
+        await super().next_due(due)
+        while self.planned - len(self.answers) >= MOST_UNDER_WAY:  # noqa: ASYNC110  # counted, not told
+            await asyncio.sleep(0.01)
+        return time.monotonic()
 
     def endpoint(self, name: str) -> str:
         """An endpoint of this stage."""
