@@ -121,7 +121,7 @@ class DecisionApi:
             if decision.allowed:
                 self._bucket.append(key.subject, entry, b"200 %d" % decision.remaining)
             elif not isinstance(exc, LimiterAway):
-                # Redis may have recorded this decision: of one that is counted with others no double is known.
+                # Redis may have recorded it: then its id tells, which one that is counted with others loses.
                 self._bucket.append(key.subject, entry, b"429 %d" % decision.remaining)
             else:
                 self._coalescer.add(key.subject, key.id, endpoint, cost, decision.remaining, address)

@@ -1,4 +1,4 @@
-"""A reply of Redis's that is lost: it has decided and recorded, the worker decides once more, and one row stays."""
+"""A reply of Redis's that is lost: Redis has decided, the worker decides once more, and one row stays."""
 
 import httpx
 import pytest
