@@ -67,6 +67,10 @@ root-test: .venv/.installed-dev ## Test what only root can cause: a full disk, a
 abuse: .venv/.installed-dev ## Abuse it beside good clients, and see what they notice (10 minutes; needs wrk)
 	@PYTHONPATH=fastapi-service exec $(BIN)/python -m tests.abuse $(ABUSE_OPTIONS)
 
+.PHONY: soak
+soak: .venv/.installed-dev ## Load it for 10 minutes with faults at random, and balance the books (SOAK_OPTIONS='--minutes 60')
+	@PYTHONPATH=fastapi-service exec $(BIN)/python -m tests.soak $(SOAK_OPTIONS)
+
 .PHONY: fuzz
 fuzz: .venv/.installed-dev ## Ask the API anything, and every parser (15 minutes; FUZZ_OPTIONS='--seconds 60 --seed 1')
 	@PYTHONPATH=fastapi-service exec $(BIN)/python -m tests.fuzz $(FUZZ_OPTIONS)

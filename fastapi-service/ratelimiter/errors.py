@@ -166,6 +166,10 @@ class LimiterUnavailable(Unavailable):
     slug = "limiter-unavailable"
 
 
+class LimiterAway(LimiterUnavailable):
+    """Redis is known to be away, and was not asked: nothing has been spent, and nothing recorded."""
+
+
 class KeysUnavailable(Unavailable):
     """PostgreSQL did not answer, so an uncached key can be neither accepted nor refused."""
 

@@ -5,7 +5,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -13,6 +13,30 @@ import httpx
 
 TIMEOUT_SECONDS: Final = 10.0
 DECIDED: Final = frozenset({200, 403, 429})
+SPEND_PATH: Final = "/api/request"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked, with which key; ``endpoint`` and ``cost`` are sent where they are to be spent."""
+
+    key: str = field(repr=False)
+    endpoint: str = SPEND_PATH
+    cost: int = 1
+    method: str = "POST"
+    path: str = SPEND_PATH
+
+    @property
+    def is_spending(self) -> bool:
+        """Whether it asks for tokens, rather than looks."""
+        return self.path == SPEND_PATH
+
+    @property
+    def body(self) -> dict[str, str | int] | None:
+        """What is sent; nothing where that means the same."""
+        if not self.is_spending or (self.endpoint == SPEND_PATH and self.cost == 1):
+            return None
+        return {"endpoint": self.endpoint, "cost": self.cost}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +44,20 @@ class Answer:
     """One request's answer: when it was due (``time.monotonic``), and how long it then took.
 
     ``status`` is ``None`` where the connection failed, and ``mode`` is that of the fallback, if it decided.
+    ``unheard`` is how often it was asked without an answer, though it may have been decided.
     """
 
     due: float
     seconds: float
     status: int | None
     mode: str | None
-    key: str = field(repr=False)
+    request: Request
+    unheard: int = 0
+
+    @property
+    def key(self) -> str:
+        """The key it was asked with."""
+        return self.request.key
 
 
 class Load:
@@ -58,9 +89,19 @@ class Load:
         """The answers to what was due since then."""
         return [answer for answer in list(self.answers) if answer.due >= when]
 
+    def requests(self) -> Iterator[Request]:
+        """What is asked, without end: a token of each key in turn."""
+        return itertools.cycle([Request(key) for key in self._keys])
+
+    async def next_due(self, due: float) -> float:
+        """Wait for the next one's time; it has its own, however long the others take."""
+        due += self._interval
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        return due
+
     async def _run(self) -> None:
+        requests = self.requests()
         limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
-        keys = itertools.cycle(self._keys)
         # One retry, of a connection only: httpx repeats no request that may have arrived.
         transport = httpx.AsyncHTTPTransport(retries=1, limits=limits)
         async with (
@@ -69,21 +110,27 @@ class Load:
         ):
             due = time.monotonic()
             while not self._stop.is_set():
-                asking.create_task(self._ask(http, due, next(keys)))
+                asking.create_task(self._ask(http, due, next(requests)))
                 self.planned += 1
-                due += self._interval
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                due = await self.next_due(due)
 
-    async def _ask(self, http: httpx.AsyncClient, due: float, key: str) -> None:
-        status, mode = None, None
+    async def _ask(self, http: httpx.AsyncClient, due: float, request: Request) -> None:
+        status, mode, unheard = None, None, 0
+        headers, body = {"X-API-Key": request.key}, request.body
         for is_last in (False, True):
             try:
-                answer = await http.post(f"{self._url}/api/request", headers={"X-API-Key": key})
+                answer = await http.request(
+                    request.method, f"{self._url}{request.path}", headers=headers, json=body
+                )
             except httpx.RemoteProtocolError:  # an idle connection that was closed meanwhile
                 self.repeated += not is_last  # every client asks once more
+                unheard += 1
                 continue
+            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):  # it never arrived
+                break
             except httpx.TransportError:
+                unheard += 1
                 break
             status, mode = answer.status_code, answer.headers.get("x-ratelimit-mode")
             break
-        self.answers.append(Answer(due, time.monotonic() - due, status, mode, key))
+        self.answers.append(Answer(due, time.monotonic() - due, status, mode, request, unheard))

@@ -42,14 +42,16 @@ class Key:
 class Rig:
     """Starts everything; what a fault needs to reach is an attribute.
 
-    PostgreSQL stands on a disk and in a network of its own where we may make them; otherwise both are None.
+    PostgreSQL stands on a disk and in a network of its own where we may make them; otherwise, and if it is
+    not to be ``apart``, both are None.
     """
 
-    def __init__(self, **variables: str) -> None:
+    def __init__(self, *, apart: bool = True, **variables: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ratelimiter-faults-"))
         self.folder.chmod(0o755)
-        self.disk = Disk(self.folder / "disk") if is_within_reach() else None
-        self.network = Network() if is_within_reach() else None
+        apart = apart and is_within_reach()
+        self.disk = Disk(self.folder / "disk") if apart else None
+        self.network = Network() if apart else None
         if self.network is None:
             self.postgres = Postgres(self.folder / "postgres")
         else:

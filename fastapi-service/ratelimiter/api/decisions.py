@@ -15,6 +15,7 @@ from ratelimiter.errors import (
     ApiError,
     InvalidInput,
     KeyRefused,
+    LimiterAway,
     LimiterUnavailable,
     MalformedBody,
     MethodNotAllowed,
@@ -112,13 +113,16 @@ class DecisionApi:
         entry = record.encode(key.id, cost, address, endpoint)
         try:
             decision = await self._bucket.take(key.subject, policy, cost, entry)
-        except LimiterUnavailable:
+        except LimiterUnavailable as exc:
             mode = Mode(key.fallback)
             if mode is Mode.CLOSED:
                 raise
             decision = self._fallback.take(mode, key.subject, policy, cost)
             if decision.allowed:
                 self._bucket.append(key.subject, entry, b"200 %d" % decision.remaining)
+            elif not isinstance(exc, LimiterAway):
+                # Redis may have recorded it: then its id tells, which one that is counted with others loses.
+                self._bucket.append(key.subject, entry, b"429 %d" % decision.remaining)
             else:
                 self._coalescer.add(key.subject, key.id, endpoint, cost, decision.remaining, address)
             return self._fallback_answer(key.tier, decision, identifier, mode)

@@ -2,8 +2,12 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Final
 
-from ratelimiter.errors import LimiterUnavailable
+from ratelimiter.errors import LimiterAway, LimiterUnavailable
+
+_DETAIL: Final = "The limiter did not decide in time; try again."
+_HEADERS: Final = {"Retry-After": "1"}
 
 Answer = tuple[int, int]
 """Redis's time, and the script's answer."""
@@ -44,4 +48,9 @@ def timed(item: Arguments, ticks: int) -> Arguments:
 
 def unavailable() -> LimiterUnavailable:
     """What callers are told when there is no decision."""
-    return LimiterUnavailable("The limiter did not decide in time; try again.", {"Retry-After": "1"})
+    return LimiterUnavailable(_DETAIL, dict(_HEADERS))
+
+
+def away() -> LimiterAway:
+    """What they are told at once while Redis is known to be away."""
+    return LimiterAway(_DETAIL, dict(_HEADERS))

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from ratelimiter import redis_keys
 
-from .batch import Answer, unavailable
+from .batch import Answer, away, unavailable
 from .decision import Decision
 from .denials import DenialCache
 from .policy import Policy
@@ -38,7 +38,7 @@ class TokenBucket:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         shard = self._shard(subject)
         if shard.is_away:
-            raise unavailable()
+            raise away()
         arguments = policy.capacity, policy.interval, cost, record
         shard.submit(asked + self._timeout_seconds, shard.bucket(subject), arguments, future)
         now, answer = await future
@@ -57,7 +57,7 @@ class TokenBucket:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         shard = self._shard(subject)
         if shard.is_away:
-            raise unavailable()
+            raise away()
         shard.submit(monotonic() + self._timeout_seconds, shard.no_bucket, (0, b"403", 1, record), future)
         await future
 
