@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tests.faults.load import Answer, Load
+from tests.faults.play import PATIENCE_SECONDS
 from tests.faults.rig import Rig
 from tests.waiting import wait_for
 
@@ -125,7 +126,8 @@ def play(
         answered.update(answer.status for answer in answers)
         sent += attacker.sent
         lookups += rig.lookups()
-    rows_now, _ = rig.rows_at_rest(rows + answered[HTTPStatus.OK])
+    least = rows + answered[HTTPStatus.OK]
+    rows_now, _ = rig.rows_at_rest(lambda seen: seen >= least, PATIENCE_SECONDS)
     return Outcome(
         attack.name,
         sent,

@@ -15,7 +15,7 @@ from ratelimiter.request_log.coalescer import WINDOW_SECONDS
 from ratelimiter.request_log.record import Record
 from tests.faults.causes.redis import EVERYSEC_SECONDS
 from tests.faults.load import DECIDED, Answer
-from tests.faults.play import DROPPED, RECOVERED_AFTER, RECOVERY_SECONDS
+from tests.faults.play import DROPPED, PATIENCE_SECONDS, RECOVERED_AFTER, RECOVERY_SECONDS
 from tests.faults.rig import Rig
 from tests.waiting import wait_for
 
@@ -83,7 +83,8 @@ class Soak:
         answers = [*load.answers, *management.answers]
         rig.keys = [*self._keys.all, *management.keys]
         ids = {key.secret: key.id for key in rig.keys}
-        _, doubled = rig.rows_at_rest(sum(_is_decision(answer) for answer in answers))
+        decided = sum(_is_decision(answer) for answer in answers)
+        _, doubled = rig.rows_at_rest(lambda rows: rows >= decided, PATIENCE_SECONDS)
         return Result(
             date=datetime.now(UTC).date().isoformat(),
             seed=self._seed,
