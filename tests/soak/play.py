@@ -131,7 +131,7 @@ class Soak:
             self._held += held_records(self._rig)
         if fault.more_bursts:
             self._emptied.append(began)
-        if fault.in_flight:
+        if fault.fails_seconds:
             window = Window(began - UNRECORDED_SECONDS, caused)
             self._losses.append(Loss(UNRECORDED, window, frozenset({HTTPStatus.TOO_MANY_REQUESTS})))
 
