@@ -63,20 +63,24 @@ class Result:
     def lines(self) -> list[tuple[str, str]]:
         """What was judged and what it was, for a table."""
         books = self.balance
-        tightest = max(self.admissions, key=lambda one: one.admitted / one.bound)
+        nearest = max(self.admissions, key=lambda one: (one.admitted / one.bound, one.bound))
+        above = sum(not one.is_within for one in self.admissions)
+        alone = sum(one.alone for one in self.admissions)
+        alone_bound = sum(one.alone_bound for one in self.admissions)
         faults = sum(self.faults.values())
         return [
             ("ran", f"{self.date}, {self.seconds / 60:.1f} minutes, seed {self.seed}"),
             ("load", f"{self.per_second:g} requests a second, {faults} faults of {len(self.faults)} kinds"),
             ("decisions answered", f"{books.answered}"),
             ("rows written", f"{books.rows}, {self.doubled} doubled"),
-            *((f"lost {reason}", str(count)) for reason, count in books.lost.items()),
-            ("recorded without an answer", str(books.recorded_without_answer)),
-            ("unexplained", str(len(books.unexplained))),
+            *((f"… lost {reason}", str(count)) for reason, count in books.lost.items()),
+            ("… recorded without an answer", str(books.recorded_without_answer)),
+            ("… unexplained accounts", str(len(books.unexplained))),
             ("totals of usage_hourly that differ", str(self.unequal_usage)),
             (
                 "limited keys",
-                f"{len(self.admissions)}; at most {tightest.admitted} of {tightest.bound:.0f} admitted",
+                f"{len(self.admissions)}, {above} above their bounds; nearest: {nearest.admitted} of"
+                f" {nearest.bound:.0f}; by workers alone {alone} of {alone_bound:.0f}, in all",
             ),
             *((f"memory, {one.role}", _memory(one)) for one in self.trends),
             (
