@@ -1,3 +1,4 @@
+import re
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -6,6 +7,7 @@ from random import Random
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.db.models import Max, Min
 
 from api_manager import analytics
@@ -31,6 +33,13 @@ ROWS = 4_000
 def seed(*arguments: str) -> str:
     call_command("seed_demo", *arguments, stderr=(err := StringIO()))
     return err.getvalue()
+
+
+def size(table: str) -> float:
+    """What a table takes on the disk, in megabytes."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_total_relation_size(%s::regclass)", [table])
+        return cursor.fetchone()[0] / 1e6
 
 
 def made(number: int = 1, rows: int = ROWS) -> tuple[list[site.Client], list[list[str]]]:
@@ -108,6 +117,10 @@ def test_a_loaded_site_is_whole(db):
     said = seed("--keys", str(KEYS), "--requests", str(ROWS))
     now = datetime.now(UTC)
     assert f"{KEYS} keys and 4,000 rows of the log in " in said
+    [megabytes] = re.findall(r"; (\d+) MB on disk", said)
+    assert int(megabytes) > sum(
+        map(size, ("usage_hourly", *map("request_log_{:%Y%m%d}".format, logged_days())))
+    )
     assert APIKey.objects.count() == KEYS
     assert RequestLog.objects.count() == ROWS
     assert len(logged_days()) == site.DAYS
