@@ -8,12 +8,23 @@ from typing import Final, Self
 from django.core.management.base import OutputWrapper
 
 _REFRESH_SECONDS: Final = 0.2
+_BAR_WIDTH: Final = 40
 _CLEAR_LINE: Final = "\r\033[K"
 
 
 def megabytes(done: int) -> str:
     """A number of bytes, as it is shown."""
     return f"{done / 1e6:,.1f} MB"
+
+
+def bar(total: int, unit: str) -> Callable[[int], str]:
+    """Shows a part of a whole as a bar, and in numbers."""
+
+    def show(done: int) -> str:
+        share = done / total if total else 1.0
+        return f"{'━' * round(share * _BAR_WIDTH):<{_BAR_WIDTH}} {done:,} of {total:,} {unit}"
+
+    return show
 
 
 class Progress:

@@ -136,7 +136,7 @@ for _reason in ("timeout", "connection", "full", "readonly", "loading", "disk", 
     REDIS_FAILURES.labels(_reason)
 for _found in ("loaded", "unknown", "copy"):
     KEY_LOOKUPS.labels(_found)
-for _dependency in ("postgres", "redis", "cursor", "partitions", "process"):
+for _dependency in ("postgres", "redis", "cursor", "partitions", "minutes", "process"):
     DRAIN_FAILURES.labels(_dependency)
 
 for _reason in ("missing", "malformed", "unknown", "revoked", "expired", "scope", "throttled"):

@@ -218,6 +218,49 @@ class UsageHourly(Base):
     cost: Mapped[int] = mapped_column(server_default=text("0"))
 
 
+def _sums_check(table: str) -> CheckConstraint:
+    return CheckConstraint("allowed >= 0 AND cost >= 0 AND limited >= 0", name=f"{table}_counts_check")
+
+
+class UsageMinutely(Base):
+    """What a key did within a minute; kept by the drain for two days."""
+
+    __tablename__ = "usage_minutely"
+    __table_args__ = (_sums_check("usage_minutely"),)
+
+    minute: Mapped[datetime] = mapped_column(primary_key=True)
+    api_key_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    allowed: Mapped[int] = mapped_column(server_default=text("0"))
+    limited: Mapped[int] = mapped_column(server_default=text("0"))
+    cost: Mapped[int] = mapped_column(server_default=text("0"))
+
+
+class UsageDaily(Base):
+    """What a key did within a day (UTC); kept by the drain."""
+
+    __tablename__ = "usage_daily"
+    __table_args__ = (_sums_check("usage_daily"),)
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    api_key_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    allowed: Mapped[int] = mapped_column(server_default=text("0"))
+    limited: Mapped[int] = mapped_column(server_default=text("0"))
+    cost: Mapped[int] = mapped_column(server_default=text("0"))
+
+
+class EndpointHourly(Base):
+    """What all keys did at an endpoint within an hour; kept by the drain."""
+
+    __tablename__ = "endpoint_hourly"
+    __table_args__ = (_sums_check("endpoint_hourly"),)
+
+    hour: Mapped[datetime] = mapped_column(primary_key=True)
+    endpoint: Mapped[str] = mapped_column(String(200), primary_key=True)
+    allowed: Mapped[int] = mapped_column(server_default=text("0"))
+    limited: Mapped[int] = mapped_column(server_default=text("0"))
+    cost: Mapped[int] = mapped_column(server_default=text("0"))
+
+
 class KeyActivity(Base):
     """When a key was last used; apart from the key, so that its use does not look like an edit."""
 

@@ -74,6 +74,8 @@ async def test_no_record_is_doubled_and_lost_ones_are_counted_once(platform, dra
     assert lost() - before == 3
     usage = "SELECT api_key_id, allowed FROM usage_hourly ORDER BY 1"
     assert platform.sql(usage) == [(number, 7), (later, 5)]
+    for table in ("usage_minutely", "usage_daily", "endpoint_hourly"):
+        assert platform.sql(f"SELECT sum(allowed) FROM {table}") == [(12,)]  # noqa: S608  # a name of ours
     # Nobody gets the number, and so the usage, of the key that is gone.
     assert platform.issue("next") > later + 1
     await client.aclose()

@@ -11,6 +11,9 @@ from ratelimiter.database import connect
     [
         "CREATE TABLE mine (id int)",
         "DELETE FROM request_log",
+        "DELETE FROM usage_minutely",
+        "DELETE FROM usage_daily",
+        "DELETE FROM endpoint_hourly",
         "SELECT * FROM request_log",
         "UPDATE api_key SET digest = digest",
         "DELETE FROM api_key",

@@ -31,7 +31,10 @@ def make_router(engine: Engine, directory: KeyDirectory) -> APIRouter:
         start: Annotated[Moment | None, Query(description="Default: a day before the end.")] = None,
         end: Annotated[Moment | None, Query(description="Default: now.")] = None,
     ) -> UsageAnswer:
-        """The caller's own usage by hour and endpoint; records appear a moment after the request."""
+        """The caller's own usage by hour and endpoint; records appear a moment after the request.
+
+        Of an hour a hundred endpoints stand by themselves; what comes beyond is counted as `(other)`.
+        """
         key = await authenticate(directory, presented)
         require_usable(key)
         until = end or datetime.now(UTC)

@@ -7,7 +7,7 @@ whole batch: a head (epoch, number of records before it, Redis's time), then a p
 bytes that ``record.encode`` made and the outcome that the script added. ``outbox`` reads it. A record
 of denials may count many requests; sequence, position and counters go on counting records.
 
-``drain`` copies entries into PostgreSQL: rows by COPY, ``usage_hourly``, ``key_activity`` and the
+``drain`` copies entries into PostgreSQL: ``rows`` by COPY, the sums of ``rollups``, and the
 cursor, all in one transaction; only then is the stream trimmed. One drain at a time leads, by an
 advisory lock; any process can take over, and does so without the lock if the leader stands still.
 The cursor moves by compare-and-set, so that neither a ghost that still holds the lock nor a second
@@ -22,7 +22,7 @@ however many its workers: in a thread of a worker it would take time from the ev
 alone, and more of them are spares.
 
 **Speed.** The dear part of a row is not itself but the sums it adds to: with many keys, most rows of
-a small transaction touch a row of ``usage_hourly`` and one of ``key_activity`` of their own. So the
+a small transaction touch rows of their own in four tables. So the
 drain lingers half a second for more, and copies some 30 000 at once if they wait; clients repeat
 themselves, so most of a record is looked up rather than parsed. Then the cost of a row is that of its
 three indexes. COPY takes text: binary would save PostgreSQL a tenth, but a migration that changes a

@@ -19,7 +19,7 @@ from redis.retry import Retry
 from ratelimiter import metrics
 from ratelimiter.database import connect
 
-from . import rows, sql
+from . import rollups, rows, sql
 from .outbox import BEGINNING, Entry, Outbox
 from .record import MalformedRecord, Record
 
@@ -37,6 +37,9 @@ STANDSTILL_SECONDS: Final = 10.0
 LEAD_WITHOUT_LOCK_SECONDS: Final = 60.0
 """… for so long, and then asks for the lock again."""
 PARTITIONS_AHEAD_DAYS: Final = 7
+TRIM_SECONDS: Final = 600.0
+TRIM_ROWS: Final = 10_000
+"""Old minutes removed between two copies: some 50 ms, so that the log is not held up."""
 
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 
@@ -76,6 +79,7 @@ class Drain:
         self._cursor = Cursor("", BEGINNING, 0)
         self._drained = 0
         self._next_maintenance = 0.0
+        self._next_trim = 0.0
 
     def run(self) -> None:
         """Work until ``stop`` is set; a dependency that is away is waited for, and counted."""
@@ -111,6 +115,8 @@ class Drain:
             while not self._stop.is_set() and monotonic() < lead_until:
                 if monotonic() >= self._next_maintenance:
                     self._next_maintenance = monotonic() + self._maintain_partitions(connection)
+                if monotonic() >= self._next_trim:
+                    self._next_trim = monotonic() + self._trim_minutes(connection)
                 if self.copy_once(connection) < PAIRS_PER_TRANSACTION:
                     self._stop.wait(LINGER_SECONDS)
         finally:
@@ -171,7 +177,7 @@ class Drain:
             refused = rows.copy(db, single)
             left_out = set(refused)
             copied = [record for record in single if record not in left_out] if left_out else single
-            rows.add_usage(db, copied)
+            rollups.add(db, copied)
             db.execute(
                 sql.MOVE_CURSOR,
                 {
@@ -264,6 +270,21 @@ class Drain:
         if added or dropped:
             log.info("partitions_maintained", added=added, dropped=dropped)
         return MAINTENANCE_SECONDS
+
+    def _trim_minutes(self, connection: Connection) -> float:
+        """Remove some of the minutes that are too old; returns the seconds until it is due again.
+
+        Without it the table only grows: the log goes on.
+        """
+        try:
+            with connection, connection.cursor() as db:
+                db.execute(sql.TRIM_MINUTES, (TRIM_ROWS,))
+                [trimmed] = one_row(db)
+        except (LockNotAvailable, QueryCanceled) as exc:
+            metrics.DRAIN_FAILURES.labels("minutes").inc()
+            log.warning("minutes_not_trimmed", error=str(exc).strip())
+            return MAINTENANCE_RETRY_SECONDS
+        return 0.0 if trimmed == TRIM_ROWS else TRIM_SECONDS
 
 
 def _order(entry_id: str) -> tuple[int, ...]:

@@ -1,8 +1,7 @@
-"""Records as rows: of the log by COPY, of usage and activity by upsert, in the caller's transaction."""
+"""Records as rows of the log, by COPY, in the caller's transaction."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from io import StringIO
 from typing import Final
@@ -19,9 +18,6 @@ DOUBLE_WITHIN: Final = timedelta(minutes=1)
 """How far apart the times of a record and its double may be: a take's deadline, and two clocks."""
 _NULL: Final = r"\N"
 _COPY_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
-_ARRAY_ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"'})
-_ALLOWED: Final = 200
-_REFUSED: Final = 403
 
 
 def without_doubles(db: DbCursor, records: Sequence[Record]) -> Sequence[Record]:
@@ -61,7 +57,7 @@ def without_erased_addresses(db: DbCursor, records: Sequence[Record]) -> Sequenc
     """
     db.execute(sql.HOLD_ERASURES)
     # A statement of its own: what it sees begins after the lock was had.
-    db.execute(sql.FIND_ERASED, (_array({record.api_key_id for record in records}),))
+    db.execute(sql.FIND_ERASED, (sql.array({record.api_key_id for record in records}),))
     erased = {key_id for (key_id,) in db.fetchall()}
     if not erased:
         return records
@@ -104,43 +100,3 @@ def _lines(records: Iterable[Record]) -> str:
 @lru_cache(maxsize=4096)
 def _escaped(endpoint: str) -> str:
     return endpoint.translate(_COPY_ESCAPES)
-
-
-def add_usage(db: DbCursor, records: Iterable[Record]) -> None:
-    """Add records to ``usage_hourly`` and ``key_activity``; a refused key spends nothing, but is used."""
-    usage: dict[datetime, dict[tuple[int, str], list[int]]] = defaultdict(dict)
-    last_used: dict[int, datetime] = {}
-    when: datetime | None = None
-    in_hour: dict[tuple[int, str], list[int]] = {}
-    for key, endpoint, status_code, cost, _, _, timestamp, count, _, _ in records:
-        if timestamp is not when:
-            when = timestamp
-            in_hour = usage[timestamp.replace(minute=0, second=0, microsecond=0)]
-        last_used[key] = timestamp
-        if status_code == _REFUSED:
-            continue
-        sums = in_hour.get((key, endpoint))
-        if sums is None:
-            sums = in_hour[key, endpoint] = [0, 0, 0]
-        if status_code == _ALLOWED:
-            sums[0] += 1
-            sums[2] += cost
-        else:
-            sums[1] += count
-    # In order, so that of two drains at the same rows one waits for the other.
-    for hour, of_hour in sorted(usage.items()):
-        rows = [(key, _quoted(endpoint), *sums) for (key, endpoint), sums in sorted(of_hour.items())]
-        if rows:
-            db.execute(sql.ADD_USAGE, [hour, *map(_array, zip(*rows, strict=True))])
-    if last_used:
-        db.execute(sql.SET_LAST_USED, [*map(_array, zip(*sorted(last_used.items()), strict=True))])
-
-
-def _array(values: Iterable[object]) -> str:
-    """PostgreSQL's literal of an array: a list would become an expression an element, dear to parse."""
-    return "{" + ",".join(map(str, values)) + "}"
-
-
-@lru_cache(maxsize=4096)
-def _quoted(text: str) -> str:
-    return '"' + text.translate(_ARRAY_ESCAPES) + '"'

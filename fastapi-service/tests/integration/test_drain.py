@@ -161,7 +161,7 @@ async def test_a_crash_before_the_commit_loses_and_doubles_nothing(bucket, drain
         raise psycopg2.OperationalError("the server closed the connection")
 
     with monkeypatch.context() as patch:
-        patch.setattr("ratelimiter.request_log.rows.add_usage", crash)
+        patch.setattr("ratelimiter.request_log.rollups.add", crash)
         with pytest.raises(psycopg2.OperationalError):
             drain.copy()
     assert rows(database) == 0
