@@ -27,18 +27,23 @@ class StatusFilter(admin.SimpleListFilter):
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """The keys that have the chosen status."""
-        revoked = Q(revoked_at__isnull=False)
-        expired = Q(expires_at__isnull=False, expires_at__lte=timezone.now())
-        match self.value():
-            case Status.REVOKED:
-                return queryset.filter(revoked)
-            case Status.EXPIRED:
-                return queryset.filter(~revoked & expired)
-            case Status.PAUSED:
-                return queryset.filter(~revoked & ~expired & Q(is_active=False))
-            case Status.ACTIVE:
-                return queryset.filter(~revoked & ~expired & Q(is_active=True))
-        return queryset
+        chosen = self.value()
+        return queryset.filter(status_condition(Status(chosen))) if chosen in Status else queryset
+
+
+def status_condition(status: Status) -> Q:
+    """Which keys have this status now."""
+    revoked = Q(revoked_at__isnull=False)
+    expired = Q(expires_at__isnull=False, expires_at__lte=timezone.now())
+    match status:
+        case Status.REVOKED:
+            return revoked
+        case Status.EXPIRED:
+            return ~revoked & expired
+        case Status.PAUSED:
+            return ~revoked & ~expired & Q(is_active=False)
+        case Status.ACTIVE:
+            return ~revoked & ~expired & Q(is_active=True)
 
 
 class StatusCodeFilter(admin.SimpleListFilter):
