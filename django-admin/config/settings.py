@@ -114,6 +114,11 @@ SECURE = ENVIRONMENT.django_secure
 SESSION_COOKIE_SECURE = SECURE
 CSRF_COOKIE_SECURE = SECURE
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # whether HSTS holds for subdomains, too, is for the owner of the domain to say
+    "security.W021",  # and so is whether browsers know it beforehand
+    "security.W008",  # nginx redirects to HTTPS; the health check asks this service itself, without
+]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE else None
 
 LOGGING = logging_config(ENVIRONMENT.log_level)

@@ -1,7 +1,7 @@
 """Filters that never ask a large table for the values it holds."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import admin
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
@@ -13,6 +13,8 @@ from api_manager.generic import ModelAdmin
 from api_manager.models import APIKey
 
 Status = APIKey.Status
+OUTCOMES: Final = {200: "allowed", 429: "limited", 403: "refused"}
+"""What the API service records, by status code."""
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -53,8 +55,8 @@ class StatusCodeFilter(admin.SimpleListFilter):
     parameter_name = "status_code"
 
     def lookups(self, _request: HttpRequest, _model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
-        """What the API service records."""
-        return [("200", "200 allowed"), ("429", "429 limited"), ("403", "403 refused")]
+        """Every outcome."""
+        return [(str(code), f"{code} {outcome}") for code, outcome in OUTCOMES.items()]
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """The requests answered so."""

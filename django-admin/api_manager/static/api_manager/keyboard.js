@@ -26,3 +26,8 @@ document.addEventListener("DOMContentLoaded", () => {
     if (icon !== control) icon.setAttribute("aria-hidden", "true");
   });
 });
+
+// Django makes these when the page is loaded, with a name but without a role that may have one.
+window.addEventListener("load", () => {
+  document.querySelectorAll(".help-tooltip[aria-label]").forEach((icon) => icon.setAttribute("role", "img"));
+});
