@@ -20,7 +20,7 @@ Status = APIKey.Status
 
 @dataclass(frozen=True)
 class Chart:
-    """Numbers by label, drawn by the theme's Chart.js and told as a table too, for whoever does not see it."""
+    """Numbers by label, drawn by the theme's Chart.js and told as a table too, for who does not see it."""
 
     title: str
     labels: Sequence[str]
@@ -70,7 +70,7 @@ class Chart:
 
 def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """What the theme's index page is given: nothing that this operator may not see elsewhere."""
-    may_see_keys = request.user.has_perm("api_manager.view_apikey")  # type: ignore[union-attr]  # nobody else gets here
+    may_see_keys = request.user.has_perm("api_manager.view_apikey")
     return context | {
         "statuses": _keys_by_status() if may_see_keys else [],
         "charts": [_keys_by_tier()] if may_see_keys else [],
@@ -85,7 +85,7 @@ def _keys_by_status() -> list[tuple[Status, int]]:
 
 
 def _keys_by_tier() -> Chart:
-    tiers = Tier.objects.annotate(key_count=Count("keys"))
+    tiers = Tier.objects.annotate(key_count=Count("keys")).order_by("requests_per_hour", "pk")
     return Chart(
         title="Keys by tier",
         labels=[tier.name for tier in tiers],

@@ -101,7 +101,9 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-LOGIN_REDIRECT_URL = "admin:index"  # for whoever asks for the login itself; the theme's form names no other page
+LOGIN_REDIRECT_URL = (
+    "admin:index"  # for whoever asks for the login itself; the theme's form names no other page
+)
 SESSION_ENGINE = "config.sessions"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 X_FRAME_OPTIONS = "DENY"

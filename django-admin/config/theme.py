@@ -12,14 +12,14 @@ NAME: Final = "Rate limiter"
 
 
 def environment(_request: HttpRequest) -> list[str]:
-    """The label in each page's head: which keys are issued here, and in which colour that is said."""
+    """The label in each page's head: which keys are issued here, and in which colour it is said."""
     name: str = settings.KEY_ENVIRONMENT
     return [name, "success" if name == "live" else "warning"]
 
 
 def _colors(_request: HttpRequest) -> dict[str, Any]:
-    # The theme would write them into a style element of each page, which the policy of CSP refuses. They stand
-    # in palette.css.
+    # The theme would write them into a style element of each page, which the policy of CSP refuses.
+    # They stand in palette.css.
     return {}
 
 
@@ -35,7 +35,7 @@ def _link(title: str, icon: str, model: str) -> dict[str, Any]:
 
 
 def _may_view(permission: str) -> Callable[[HttpRequest], bool]:
-    return lambda request: request.user.has_perm(permission)  # type: ignore[union-attr]  # only operators get here
+    return lambda request: request.user.has_perm(permission)
 
 
 UNFOLD: Final[dict[str, Any]] = {

@@ -1,7 +1,6 @@
 """One admin site with something on each page, and one browser, for all tests of what an operator sees."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,18 +9,13 @@ import httpx
 import pytest
 from playwright.sync_api import sync_playwright
 
+from local import chromium
 from local.ports import free_port
 from tests.servers import API, OWNER, PROJECT, execute, run_in_admin
 from tests.waiting import wait_for
 
 PICTURES = Path(__file__).parent / "pictures"
 PASSWORD = "not-a-common-one-9"
-CHROMIUM_OPTIONS = (
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 # Some of each: a revoked key and one that ends, requests of all outcomes, a token, an operator of few rights.
 FILL = """
@@ -37,11 +31,13 @@ Group.objects.create(name="Support")
 actor, now = Actor("admin:olive"), timezone.now()
 names = ("Checkout", "Mobile app", "Partner feed", "A name as long as one may become, of a client far away")
 for name, tier in zip(names, ("enterprise", "pro", "basic", "free")):
-    key = keys.issue(APIKey(name=name, tier=Tier.objects.get(name=tier), owner_email="ops@example.com"), actor).key
+    key = APIKey(name=name, tier=Tier.objects.get(name=tier), owner_email="ops@example.com")
+    key = keys.issue(key, actor).key
     for code in (200, 429, 403):
-        RequestLog.objects.create(api_key=key, endpoint="/v1/orders/search", status_code=code, cost=1, remaining=5,
-            client_ip="2001:db8:1234:5678:9abc:def0:1234:5678", timestamp=now)
-    UsageHourly.objects.create(api_key=key, hour=now.replace(minute=0, second=0, microsecond=0), endpoint="/v1/orders",
+        RequestLog.objects.create(api_key=key, endpoint="/v1/orders/search", status_code=code, cost=1,
+            remaining=5, client_ip="2001:db8:1234:5678:9abc:def0:1234:5678", timestamp=now)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    UsageHourly.objects.create(api_key=key, hour=hour, endpoint="/v1/orders",
         allowed=1200, limited=30, cost=1500)
 keys.rotate(2, timedelta(hours=1), actor)
 keys.pause(3, actor)
@@ -84,10 +80,10 @@ def address(postgres, template, tmp_path_factory):
 @pytest.fixture(scope="session")
 def browser():
     """Chromium, without a window."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
+    executable = chromium.executable()
+    if executable is None:
         pytest.skip("there is no Chromium here")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_OPTIONS))
+        browser = playwright.chromium.launch(executable_path=executable, args=list(chromium.OPTIONS))
         yield browser
         browser.close()

@@ -1,4 +1,4 @@
-"""Every page of the admin in a real browser: nothing refused by its policy, nothing that WCAG 2 A or AA forbids.
+"""Every page of the admin in a real browser: its policy refuses nothing of it, nor does WCAG 2 A or AA.
 
 Each page is loaded once, and then looked at in four forms: on a desk and on a phone, light and dark. With
 ADMIN_PICTURES set (`make browser-test`) each form is also photographed.
@@ -205,7 +205,9 @@ def test_menus_open_by_the_keyboard(visit):
     visit.check("menu")
 
 
-@pytest.mark.parametrize(("name", "path", "status"), [("login", "/admin/login/", 200), ("lost", "/lost", 404)])
+@pytest.mark.parametrize(
+    ("name", "path", "status"), [("login", "/admin/login/", 200), ("lost", "/lost", 404)]
+)
 def test_a_stranger_sees_the_same_house(stranger, name, path, status):
     assert stranger.go(path).status == status
     stranger.check(name)

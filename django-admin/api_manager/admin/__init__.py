@@ -2,7 +2,8 @@
 
 What changes keys, tiers and management tokens goes through ``api_manager.keys``, ``tiers`` and ``tokens``,
 which write the audit trail; Django's own history is written beside it. Pages over the large tables never
-count or sort a whole table (see ``paginator``).
+count or sort a whole table (see ``paginator``). Their look is django-unfold's: ``config.theme`` tells it
+name and navigation, and the app's templates and styles mend it where it is not for every hand and eye.
 """
 
 from django.contrib import admin

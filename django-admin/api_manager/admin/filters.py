@@ -30,7 +30,9 @@ class StatusFilter(admin.SimpleListFilter):
     def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """The keys that have the chosen status."""
         chosen = self.value()
-        return queryset.filter(status_condition(Status(chosen))) if chosen in Status else queryset
+        if chosen is None or chosen not in Status:
+            return queryset
+        return queryset.filter(status_condition(Status(chosen)))
 
 
 def status_condition(status: Status) -> Q:

@@ -3,15 +3,16 @@
 from django.contrib import admin
 from django.contrib.auth import admin as auth
 from django.contrib.auth.models import Group, User
-from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from api_manager.generic import ModelAdmin
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(auth.UserAdmin, ModelAdmin):
+class UserAdmin(auth.UserAdmin, ModelAdmin[User]):  # type: ignore[type-arg]  # generic for the checker only
     """Those who may log in."""
 
     form = UserChangeForm
@@ -21,7 +22,7 @@ class UserAdmin(auth.UserAdmin, ModelAdmin):
 
 
 @admin.register(Group)
-class GroupAdmin(auth.GroupAdmin, ModelAdmin):
+class GroupAdmin(auth.GroupAdmin, ModelAdmin[Group]):
     """What several users may do alike."""
 
     empty_hint = "Add a group to give several users the same permissions."

@@ -20,7 +20,9 @@ from .readonly import ReadOnlyAdmin
 class RequestLogAdmin(ReadOnlyAdmin[RequestLog]):
     """Every decision, newest first; there may be hundreds of millions."""
 
-    empty_hint = "Requests stand here a moment after a client has spent a token: POST /api/request with its key."
+    empty_hint = (
+        "Requests stand here a moment after a client has spent a token: POST /api/request with its key."
+    )
     list_display = (
         "timestamp",
         "key",
