@@ -59,6 +59,10 @@ service-test: .venv/.installed-dev ## Test the API on servers of yours: TEST_DAT
 faults: .venv/.installed-dev ## Break everything under load, and see what is lost (9 minutes; as root: all of them)
 	@PYTHONPATH=fastapi-service exec $(BIN)/python -m tests.faults $(FAULTS_OPTIONS)
 
+.PHONY: browser-test
+browser-test: .venv/.installed-dev ## Visit every page of the admin, and photograph it (3 minutes; needs chromium)
+	@ADMIN_PICTURES=1 exec $(BIN)/python -m pytest tests/browser --dist load
+
 .PHONY: root-test
 root-test: .venv/.installed-dev ## Test what only root can cause: a full disk, a network that is cut (needs root or sudo)
 	@exec $$([ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI) $(BIN)/python -m pytest tests/faults -m root -n0

@@ -8,7 +8,6 @@ terminal shows is the output of the real command.
 import math
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from rich.console import Console
 from rich.text import Text
 
-from local import apart
+from local import apart, chromium
 from local.apart import PROJECT, Platform
 from local.errors import LocalError
 from local.ports import LOOPBACK, free_port
@@ -49,18 +48,12 @@ _GRAPHS: Final = {
     "latency": '{__name__=~"job:request_duration_seconds:p.+", endpoint="/api/request"}',
 }
 _DEMO_CHAPTERS: Final = ("5. Watch", "6. Rotate")
-_CHROMIUM_OPTIONS: Final = (
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 def main() -> None:
     """Take all pictures anew."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
+    executable = chromium.executable()
+    if executable is None:
         raise LocalError("There is no Chromium here: apt install chromium, brew install chromium")
     steps = Steps(Console())
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -71,7 +64,7 @@ def main() -> None:
             keys = _issue_keys(platform)
             _spend(platform, keys)
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium, args=list(_CHROMIUM_OPTIONS))
+            browser = playwright.chromium.launch(executable_path=executable, args=list(chromium.OPTIONS))
             with steps.step("Admin site"):
                 _photograph_admin(browser, platform)
             with steps.step("API documentation"):
@@ -118,8 +111,9 @@ def _photograph_admin(browser: Browser, platform: Platform) -> None:
     page.fill("#id_username", platform["DJANGO_SUPERUSER_USERNAME"])
     page.fill("#id_password", platform["DJANGO_SUPERUSER_PASSWORD"])
     page.click("[type=submit]")
-    for name, path in (("keys", "apikey"), ("requests", "requestlog")):
-        page.goto(f"{platform['ADMIN_URL']}/admin/api_manager/{path}/")
+    lists = {"overview": "", "keys": "api_manager/apikey/", "requests": "api_manager/requestlog/"}
+    for name, path in lists.items():
+        page.goto(f"{platform['ADMIN_URL']}/admin/{path}")
         _save(page, name)
     page.context.close()
 

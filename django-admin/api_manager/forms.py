@@ -6,6 +6,12 @@ from typing import Any, Final
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils import timezone
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from . import credentials, keys, tiers, tokens
 from .generic import ModelForm
@@ -15,7 +21,9 @@ MAX_GRACE: Final = timedelta(days=90)
 
 
 def _bounded(label: str, highest: int, **options: Any) -> forms.IntegerField:
-    return forms.IntegerField(label=label, min_value=1, max_value=highest, **options)
+    return forms.IntegerField(
+        label=label, min_value=1, max_value=highest, widget=UnfoldAdminIntegerFieldWidget, **options
+    )
 
 
 def _refill_error(burst: int, requests_per_hour: int) -> str | None:
@@ -40,6 +48,7 @@ class TierForm(ModelForm[Tier]):
     name = forms.RegexField(
         r"\A[a-z0-9][a-z0-9_-]*\Z",
         max_length=50,
+        widget=UnfoldAdminTextInputWidget,
         error_messages={"invalid": "Lower-case letters, digits, - and _ only."},
         help_text="Lower-case letters, digits, - and _; shown to clients.",
     )
@@ -121,12 +130,13 @@ class TokenForm(ModelForm[ManagementToken]):
     name = forms.RegexField(
         r"\A[a-z0-9][a-z0-9_.-]*\Z",
         max_length=50,
+        widget=UnfoldAdminTextInputWidget,
         error_messages={"invalid": "Lower-case letters, digits, ., - and _ only."},
         help_text="Lower-case letters, digits, ., - and _; the audit says api: and this name.",
     )
     scopes = forms.MultipleChoiceField(
         choices=ManagementToken.Scope.choices,
-        widget=forms.CheckboxSelectMultiple,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
         error_messages={"required": "Choose at least one."},
         help_text="What it opens; that never changes afterwards.",
     )
@@ -160,6 +170,7 @@ class RotateForm(forms.Form):
         min_value=0,
         max_value=int(MAX_GRACE.total_seconds() // 60),
         initial=60,
+        widget=UnfoldAdminIntegerFieldWidget,
         help_text="How long the old one still works, so that its users can change over. 0: not at all.",
     )
 
@@ -175,7 +186,7 @@ class FindForm(forms.Form):
     key = forms.CharField(
         label="Key",
         max_length=200,
-        widget=forms.PasswordInput(attrs={"autocomplete": "off", "class": "vTextField", "autofocus": True}),
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off", "autofocus": True}),
         help_text="The whole key, as its holder sends it. It is not stored or logged.",
     )
 

@@ -1,10 +1,10 @@
-"""Django's generic classes, which only the type checker knows to be generic."""
+"""Generic classes of Django and of the theme, which only the type checker knows to be generic."""
 
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib import admin
 from django.core import paginator
+from unfold import admin
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 else:
 
     class ModelAdmin(admin.ModelAdmin):
-        """A ``ModelAdmin`` that may be written ``ModelAdmin[Model]``."""
+        """The theme's ``ModelAdmin``, which may be written ``ModelAdmin[Model]``."""
 
         def __class_getitem__(cls, _model: Any) -> type:
             return cls

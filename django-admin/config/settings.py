@@ -5,7 +5,7 @@ Secrets have no default: what is missing or wrong stops the service with its nam
 
 from pathlib import Path
 
-from config import environment
+from config import environment, theme
 from config.logs import logging_config
 
 ENVIRONMENT = environment.read()
@@ -26,7 +26,8 @@ KEY_ENVIRONMENT = ENVIRONMENT.key_environment
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
-    "api_manager",  # first, because its templates override the admin's
+    "api_manager",  # first, because its templates override the theme's
+    "unfold",  # before the admin, whose templates and site it replaces
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -40,6 +41,7 @@ MIDDLEWARE = [
     "config.middleware.ProxyMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "config.middleware.ContentSecurityPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.middleware.RequestMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -67,6 +69,8 @@ TEMPLATES = [
         },
     },
 ]
+
+UNFOLD = theme.UNFOLD
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
@@ -97,6 +101,9 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+LOGIN_REDIRECT_URL = (
+    "admin:index"  # for whoever asks for the login itself; the theme's form names no other page
+)
 SESSION_ENGINE = "config.sessions"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 X_FRAME_OPTIONS = "DENY"
@@ -109,6 +116,11 @@ SECURE = ENVIRONMENT.django_secure
 SESSION_COOKIE_SECURE = SECURE
 CSRF_COOKIE_SECURE = SECURE
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # whether HSTS holds for subdomains, too, is for the owner of the domain to say
+    "security.W021",  # and so is whether browsers know it beforehand
+    "security.W008",  # nginx redirects to HTTPS; the health check asks this service itself, without
+]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE else None
 
 LOGGING = logging_config(ENVIRONMENT.log_level)

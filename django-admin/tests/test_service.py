@@ -225,6 +225,14 @@ def test_a_log_level_is_understood_in_any_case(monkeypatch, level):
     assert runpy.run_path(SETTINGS)["LOGGING"]["root"]["level"] == level.upper()
 
 
+def test_a_deployment_passes_djangos_own_checks():
+    secret = "".join(chr(code) for code in range(40, 100))
+    result = run(
+        "manage.py", "check", "--deploy", "--fail-level=DEBUG", DJANGO_SECURE="true", DJANGO_SECRET_KEY=secret
+    )
+    assert result.returncode == 0, result.stderr
+
+
 def test_all_missing_settings_are_named_at_once():
     result = run("manage.py", "check", DJANGO_SECRET_KEY=None, DATABASE_URL=None)
     assert result.stderr == (

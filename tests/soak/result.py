@@ -79,8 +79,10 @@ class Result:
             ("totals of usage_hourly that differ", str(self.unequal_usage)),
             (
                 "limited keys",
-                f"{len(self.admissions)}, {above} above their bounds; nearest: {nearest.admitted} of"
-                f" {nearest.bound:.0f}; by workers alone {alone} of {alone_bound:.0f}, in all",
+                (
+                    f"{len(self.admissions)}, {above} above their bounds; nearest: {nearest.admitted} of"
+                    f" {nearest.bound:.0f}; by workers alone {alone} of {alone_bound:.0f}, in all"
+                ),
             ),
             *((f"memory, {one.role}", _memory(one)) for one in self.trends),
             (

@@ -39,7 +39,7 @@ def test_a_key_from_the_admin_is_spent_and_its_rows_are_seen_there(stack, site):
 
     def listed():
         log = site.get("/admin/api_manager/requestlog/", api_key=key_id)
-        return Counter(re.findall(r'class="field-status_code">(\d+)<', log))
+        return Counter(re.findall(r'class="status status-(\d+)"', log))
 
     wait_for(lambda: listed() == {"200": 5, "429": 2})
 
@@ -116,7 +116,7 @@ def test_the_management_api_is_reached_from_inside(stack):
 
 def test_static_files_are_compressed_and_cached_for_ever(stack):
     page = get(stack, "/admin/login/").text
-    path = re.search(r'href="(/static/admin/css/base\.[0-9a-f]+\.css)"', page)[1]
+    path = re.search(r'href="(/static/api_manager/admin\.[0-9a-f]+\.css)"', page)[1]
     answer = get(stack, path)
     assert "immutable" in answer.headers["cache-control"]
     assert answer.headers["content-encoding"] == "gzip"
@@ -136,6 +136,11 @@ def test_every_answer_has_the_headers_once(stack, path):
     }
     assert {name: headers.get_list(name) for name in expected} == expected
     assert re.fullmatch(r"[0-9a-f]{32}", ",".join(headers.get_list("x-request-id")))
+
+
+def test_the_admins_policy_of_what_a_page_may_load_arrives_once(stack):
+    (policy,) = get(stack, "/admin/login/").headers.get_list("content-security-policy")
+    assert "script-src 'self' 'unsafe-eval';" in policy
 
 
 def test_a_body_may_be_as_large_as_the_api_allows(stack):

@@ -23,6 +23,7 @@ _URLS = {
 class AuditEventAdmin(ReadOnlyAdmin[AuditEvent]):
     """Who did what to which key, tier or management token, through either service."""
 
+    empty_hint = "Whatever is done to a key, a tier or a token is written here."
     list_display = ("timestamp", "actor", "action", "target", "what_changed", "client_ip")
     list_filter = ("action", "target_type", TargetFilter)
     search_fields = ("=actor", "=request_id", "=target_id")

@@ -1,7 +1,7 @@
 """Filters that never ask a large table for the values it holds."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import admin
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
@@ -13,6 +13,8 @@ from api_manager.generic import ModelAdmin
 from api_manager.models import APIKey
 
 Status = APIKey.Status
+OUTCOMES: Final = {200: "allowed", 429: "limited", 403: "refused"}
+"""What the API service records, by status code."""
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -27,18 +29,25 @@ class StatusFilter(admin.SimpleListFilter):
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """The keys that have the chosen status."""
-        revoked = Q(revoked_at__isnull=False)
-        expired = Q(expires_at__isnull=False, expires_at__lte=timezone.now())
-        match self.value():
-            case Status.REVOKED:
-                return queryset.filter(revoked)
-            case Status.EXPIRED:
-                return queryset.filter(~revoked & expired)
-            case Status.PAUSED:
-                return queryset.filter(~revoked & ~expired & Q(is_active=False))
-            case Status.ACTIVE:
-                return queryset.filter(~revoked & ~expired & Q(is_active=True))
-        return queryset
+        chosen = self.value()
+        if chosen is None or chosen not in Status:
+            return queryset
+        return queryset.filter(status_condition(Status(chosen)))
+
+
+def status_condition(status: Status) -> Q:
+    """Which keys have this status now."""
+    revoked = Q(revoked_at__isnull=False)
+    expired = Q(expires_at__isnull=False, expires_at__lte=timezone.now())
+    match status:
+        case Status.REVOKED:
+            return revoked
+        case Status.EXPIRED:
+            return ~revoked & expired
+        case Status.PAUSED:
+            return ~revoked & ~expired & Q(is_active=False)
+        case Status.ACTIVE:
+            return ~revoked & ~expired & Q(is_active=True)
 
 
 class StatusCodeFilter(admin.SimpleListFilter):
@@ -48,8 +57,8 @@ class StatusCodeFilter(admin.SimpleListFilter):
     parameter_name = "status_code"
 
     def lookups(self, _request: HttpRequest, _model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
-        """What the API service records."""
-        return [("200", "200 allowed"), ("429", "429 limited"), ("403", "403 refused")]
+        """Every outcome."""
+        return [(str(code), f"{code} {outcome}") for code, outcome in OUTCOMES.items()]
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """The requests answered so."""

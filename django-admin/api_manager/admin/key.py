@@ -25,6 +25,7 @@ class KeyAdmin(KeyPages):
     """Issued keys. They are revoked, never deleted."""
 
     form = KeyForm
+    empty_hint = "Issue a key, and hand it to the client that is to use it."
     list_display = ("hint", "name", "tier", "rate", "usable", "state", "created_at", "last_used")
     list_display_links = ("hint", "name")
     list_filter = ("tier", "is_active", StatusFilter)

@@ -6,11 +6,12 @@ from django.contrib import admin
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from api_manager.models import APIKey, RequestLog
 
-from .filters import EndpointFilter, KeyFilter, StatusCodeFilter
+from .filters import OUTCOMES, EndpointFilter, KeyFilter, StatusCodeFilter
 from .links import key_link
 from .readonly import ReadOnlyAdmin
 
@@ -19,11 +20,14 @@ from .readonly import ReadOnlyAdmin
 class RequestLogAdmin(ReadOnlyAdmin[RequestLog]):
     """Every decision, newest first; there may be hundreds of millions."""
 
+    empty_hint = (
+        "Requests stand here a moment after a client has spent a token: POST /api/request with its key."
+    )
     list_display = (
         "timestamp",
         "key",
         "endpoint",
-        "status_code",
+        "outcome",
         "cost",
         "tokens_left",
         "count",
@@ -50,6 +54,12 @@ class RequestLogAdmin(ReadOnlyAdmin[RequestLog]):
     def key(self, row: RequestLog) -> SafeString:
         """Whose request it was."""
         return key_link(row.api_key)
+
+    @admin.display(description="status code")
+    def outcome(self, row: RequestLog) -> SafeString:
+        """What was decided, in a number and a word."""
+        code = row.status_code
+        return format_html('<span class="status status-{}">{} {}</span>', code, code, OUTCOMES.get(code, ""))
 
     @admin.display(description="remaining")
     def tokens_left(self, row: RequestLog) -> Any:

@@ -24,6 +24,7 @@ class TierAdmin(ModelAdmin[Tier]):
     """Tiers: what a key gets that has no limits of its own."""
 
     form = TierForm
+    empty_hint = "Add a tier: every key needs one."
     list_display = ("name", "rate", "capacity", "keys", "description")
     readonly_fields = ("created_at", "updated_at")
     search_fields = ("name", "description")

@@ -24,6 +24,7 @@ class TokenAdmin(IssuingPages[ManagementToken]):
     related = ("replaces",)
 
     form = TokenForm
+    empty_hint = "Issue a token for the program that is to manage keys or to read metrics."
     list_display = ("hint", "name", "opens", "state", "expires_at", "created_at", "last_used")
     list_display_links = ("hint", "name")
     actions = ("rotate", "revoke")

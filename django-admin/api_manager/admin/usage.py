@@ -14,6 +14,7 @@ from .readonly import ReadOnlyAdmin
 class UsageHourlyAdmin(ReadOnlyAdmin[UsageHourly]):
     """What each key did at each endpoint, hour by hour."""
 
+    empty_hint = "Usage stands here a moment after the first request of an hour."
     list_display = ("hour", "key", "tier", "endpoint", "allowed", "limited", "cost")
     list_display_links = None
     list_filter = ("api_key__tier", "hour", KeyFilter, EndpointFilter)
