@@ -77,13 +77,9 @@ class Result:
             ("… recorded without an answer", str(books.recorded_without_answer)),
             ("… unexplained accounts", str(len(books.unexplained))),
             ("totals of usage_hourly that differ", str(self.unequal_usage)),
-            (
-                "limited keys",
-                (
-                    f"{len(self.admissions)}, {above} above their bounds; nearest: {nearest.admitted} of"
-                    f" {nearest.bound:.0f}; by workers alone {alone} of {alone_bound:.0f}, in all"
-                ),
-            ),
+            ("limited keys", f"{len(self.admissions)}, {above} above their bounds"),
+            ("… the nearest", f"{nearest.admitted} tokens of {nearest.bound:.0f}"),
+            ("… by workers alone, in all", f"{alone} tokens of {alone_bound:.0f}"),
             *((f"memory, {one.role}", _memory(one)) for one in self.trends),
             (
                 "lines of error",
