@@ -224,6 +224,24 @@ async def test_records_of_a_new_life_are_not_taken_for_copied(bucket, redis, dra
     assert rows(database) == 8
 
 
+async def test_a_stream_that_starts_anew_between_two_looks_is_copied_once_and_whole(
+    bucket, redis, outbox, drain, database, monkeypatch
+):
+    await decide(bucket, 2)
+    drain.copy()
+    looks = iter([outbox.epoch()])
+    await redis.flushall()
+    known = encode(1, 1, None, "/early"), b"200 1"
+    head = b"1 0 %d" % ticks(datetime.now(UTC))
+    await redis.execute_command("XADD", redis_keys.stream(0), "1-1", "head", head, *known)
+    await redis.hset(redis_keys.stream_state(0), mapping={"epoch": 1, "seq": 1})
+    await decide(bucket, 1)
+    monkeypatch.setattr(outbox, "epoch", lambda: next(looks, "1"))
+    assert drain.copy() == 0
+    assert drain.copy()
+    assert rows(database) == 4
+
+
 async def test_of_two_drains_that_read_the_same_one_writes(bucket, outbox, drain, database):
     await decide(bucket, 3)
     ghost = Drain(
