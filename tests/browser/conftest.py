@@ -77,9 +77,12 @@ def address(postgres, template, tmp_path_factory):
     execute(postgres.admin_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Chromium, without a window."""
+    """Chromium, without a window.
+
+    Not for the session: while Playwright runs, so does its event loop, and no other test could start one.
+    """
     executable = chromium.executable()
     if executable is None:
         pytest.skip("there is no Chromium here")
