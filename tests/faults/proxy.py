@@ -1,7 +1,8 @@
-"""A TCP proxy that is slow to hand on what a server answers."""
+"""A TCP proxy that is slow to hand on what a server answers, in its order."""
 
 import asyncio
 import threading
+import time
 from typing import Final, Self
 
 from local.ports import LOOPBACK
@@ -39,25 +40,37 @@ class SlowProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_connection(LOOPBACK, self._to_port)
+        answers: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         try:
-            async with asyncio.TaskGroup() as both_ways:
-                both_ways.create_task(self._pass_on(reader, server_writer, is_answer=False))
-                both_ways.create_task(self._pass_on(server_reader, writer, is_answer=True))
+            async with asyncio.TaskGroup() as connection:
+                connection.create_task(self._pass_on(reader, server_writer))
+                connection.create_task(self._take(server_reader, answers))
+                connection.create_task(self._hand_on(answers, writer))
         except* OSError:
             pass
         finally:
             writer.transport.abort()
             server_writer.transport.abort()
 
-    async def _pass_on(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool
-    ) -> None:
-        loop = asyncio.get_running_loop()
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
-            if is_answer and self.delay_seconds:
-                # Late, but in order, and none later for the sake of those before it.
-                loop.call_later(self.delay_seconds, writer.write, data)
-            else:
-                writer.write(data)
-                await writer.drain()
-        raise ConnectionResetError("one end has closed")
+            writer.write(data)
+            await writer.drain()
+        raise ConnectionResetError("the client has closed")
+
+    async def _take(
+        self, reader: asyncio.StreamReader, answers: "asyncio.Queue[tuple[float, bytes]]"
+    ) -> None:
+        """Read on meanwhile, so that no answer is later for the sake of those before it."""
+        while data := await reader.read(65_536):
+            answers.put_nowait((time.monotonic() + self.delay_seconds, data))
+        raise ConnectionResetError("the server has closed")
+
+    async def _hand_on(
+        self, answers: "asyncio.Queue[tuple[float, bytes]]", writer: asyncio.StreamWriter
+    ) -> None:
+        while True:
+            due, data = await answers.get()
+            await asyncio.sleep(due - time.monotonic())
+            writer.write(data)
+            await writer.drain()

@@ -131,7 +131,7 @@ class Rig:
         """Stop the API as a service manager does."""
         if self.server is not None:
             self.server.terminate()
-            self.server.wait(30)
+            self.server.wait(60)
             self.server = None
 
     @property

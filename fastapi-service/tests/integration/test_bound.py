@@ -27,9 +27,11 @@ def overflows():
 async def test_the_shards_streams_share_half_of_the_memory(redis, overflows):
     taken = [await fill(redis, shard, 100 * (shard + 1)) for shard in range(SHARDS)]
     await redis.config_set("maxmemory", taken[2] * SHARDS * 2)
-    assert await bound(redis, SHARDS) == 40, "the oldest tenth of the only one above a quarter of the half"
+    dropped = await bound(redis, SHARDS)
     lengths = [await redis.xlen(redis_keys.stream(shard)) for shard in range(SHARDS)]
-    assert lengths == [100, 200, 300, 360]
+    assert lengths == [100, 200, 300, 400 - dropped], "only one was above a quarter of the half"
+    told = await memory(redis, SHARDS)
+    assert 0.8 * told.stream_max < told.stream <= told.stream_max
     assert overflows() == 1
 
 
@@ -41,7 +43,8 @@ async def test_large_entries_behind_small_ones_are_seen(redis, overflows):
     await pipeline.execute()
     await redis.config_set("maxmemory", 8_000_000)
     assert (await memory(redis, shards=1)).stream > 5_000_000
-    assert await bound(redis, shards=1) == 20
+    assert await bound(redis, shards=1) > 0
+    assert (await memory(redis, shards=1)).stream <= 4_000_000
     assert overflows() == 1
 
 
