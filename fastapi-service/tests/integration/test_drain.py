@@ -85,8 +85,10 @@ def counters():
         "malformed": metrics.LOG_MALFORMED,
         "doubles": metrics.LOG_DOUBLES,
     }
-    before = {name: value(counter) for name, counter in watched.items()}
-    return lambda: {name: int(value(counter) - before[name]) for name, counter in watched.items()}
+    # From zero: a poisoned position may have left a number so large that single records vanish beside it.
+    for counter in watched.values():
+        counter._value.set(0)
+    return lambda: {name: int(value(counter)) for name, counter in watched.items()}
 
 
 async def test_rows_usage_activity_and_cursor_move_together(bucket, redis, drain, database, counters):
