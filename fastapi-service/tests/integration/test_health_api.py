@@ -110,11 +110,13 @@ async def test_without_redis_and_postgres_it_is_down_but_alive(client, redis_ser
 
 @pytest.fixture
 async def full(redis):
-    """A Redis whose memory is used up, to the last byte that a client may write."""
+    """A Redis whose memory is used up."""
     await redis.config_set("maxmemory", (await redis.info("memory"))["used_memory"] + 300_000)
     with contextlib.suppress(OutOfMemoryError):
         while True:
             await redis.append("ballast", "x" * 10_000)
+    # Well over it: what a closed connection gives back must not let a write through.
+    await redis.config_set("maxmemory", (await redis.info("memory"))["used_memory"] - 100_000)
 
 
 async def test_a_full_redis_is_degraded_and_counted_and_decisions_go_on(client, issue, full):
