@@ -3,7 +3,7 @@
 The environment's token opens everything, without PostgreSQL; it is what the first of the others are issued
 beside. Theirs are looked up by their digest at each call.
 
-**Failures** are throttled per client address, of IPv6 per /64 (``limiter.failures``). Who has failed too
+**Failures** are throttled per client address, of IPv6 per /64 (``limiter.throttle``). Who has failed too
 often gets 429 before anything is compared or looked up, with a good token, too: else the answer would tell
 a lucky guess. Guesses that arrive while others are under way are looked at like them, so their number may
 pass the bound by as many. To send no token at all is no guess, and takes nothing.
