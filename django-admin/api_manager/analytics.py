@@ -1,4 +1,4 @@
-"""What the operator's console asks: who uses us, who is limited, which keys need care, does the log flow.
+"""What the operator's console asks: who uses us, who is limited, which keys need care.
 
 Each answer is one or two queries of the roll-ups that the drain keeps, never of the log:
 
@@ -28,9 +28,7 @@ from django.db.models import Count, F, Q, QuerySet, Sum
 
 from .models import (
     APIKey,
-    DrainCursor,
     EndpointHourly,
-    RequestLog,
     Tier,
     UsageDaily,
     UsageHourly,
@@ -117,19 +115,6 @@ class TierTotal:
     tier: Tier
     keys: int
     sums: Sums
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """What PostgreSQL knows of the way from the stream to the log.
-
-    ``copied_at``: when each shard's drain last copied something. It also stands still when there is nothing
-    to copy: how much waits, and for how long, only Redis knows, and so the API's ``/health``. ``newest_row``:
-    the time of the newest row of the log; None where there is none.
-    """
-
-    copied_at: dict[int, datetime]
-    newest_row: datetime | None
 
 
 def traffic(span: Range, now: datetime) -> list[Bucket]:
@@ -222,12 +207,6 @@ def unused_keys(now: datetime, days: int = 30) -> QuerySet[APIKey]:
         .select_related("tier", "activity")
         .order_by(F("activity__last_used_at").asc(nulls_first=True), "pk")
     )
-
-
-def pipeline() -> Pipeline:
-    """How far the log is, as PostgreSQL knows it."""
-    newest = RequestLog.objects.order_by("-timestamp", "-id").values_list("timestamp", flat=True).first()
-    return Pipeline(dict(DrainCursor.objects.order_by("shard").values_list("shard", "updated_at")), newest)
 
 
 def _of_keys(span: Range, now: datetime) -> QuerySet[Any]:

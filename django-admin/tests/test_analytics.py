@@ -7,10 +7,8 @@ from api_manager import analytics
 from api_manager.analytics import DAY, HOUR, MONTH, RANGES, WEEK, Sums
 from api_manager.models import (
     APIKey,
-    DrainCursor,
     EndpointHourly,
     KeyActivity,
-    RequestLog,
     UsageDaily,
     UsageHourly,
     UsageMinutely,
@@ -210,12 +208,3 @@ def test_unused_keys_are_old_usable_and_idle(issue, django_assert_num_queries):
         keys = [(key.name, key.tier.name, hasattr(key, "activity")) for key in analytics.unused_keys(NOW)]
     assert keys == [("never", "free", False), ("longest", "free", True), ("idle", "free", True)]
     assert [key.name for key in analytics.unused_keys(NOW, days=85)] == ["never"]
-
-
-def test_the_pipeline_tells_when_it_last_moved_and_of_the_newest_row():
-    assert analytics.pipeline() == analytics.Pipeline({}, None)
-    for shard in (1, 0):
-        DrainCursor.objects.create(shard=shard, updated_at=at(22, 12, shard))
-    for time in (at(22, 11), at(22, 10)):
-        RequestLog.objects.create(api_key_id=1, endpoint="/", status_code=200, cost=1, timestamp=time)
-    assert analytics.pipeline() == analytics.Pipeline({0: at(22, 12), 1: at(22, 12, 1)}, at(22, 11))
