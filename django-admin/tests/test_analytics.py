@@ -97,6 +97,57 @@ def test_longer_traffic_is_that_of_the_endpoints(django_assert_num_queries, span
 @pytest.mark.parametrize(
     ("span", "expected"),
     [
+        (HOUR, Sums(2, 3, 2)),  # of the minute in which it ends, 56 seconds
+        (DAY, Sums(107, 0, 107)),  # of the hour, 35 minutes
+        (WEEK, Sums(1058, 0, 1058)),
+        (MONTH, Sums(10058, 0, 10058)),
+    ],
+)
+def test_the_range_before_ends_where_this_one_has_come_to(span, expected):
+    minute(at(22, 10, 34), 1, 50)
+    minute(at(22, 10, 35), 1, 1, 3)
+    minute(at(22, 11, 34), 2, 1)
+    minute(at(22, 11, 35), 1, 50)
+    september, october = datetime(2026, 9, 24, tzinfo=UTC), datetime(2026, 10, 23, 12, tzinfo=UTC)
+    for first, last, allowed in (
+        (at(20, 13), at(21, 12), 49),
+        (at(9), at(15, 12), 1000),
+        (september, october, 10_000),
+    ):
+        endpoint(first, allowed=allowed)
+        endpoint(last, allowed=100)
+    endpoint(september - timedelta(hours=1), allowed=50)
+    assert analytics.total_before(span, NOW) == expected
+
+
+def test_there_is_no_range_before_where_counting_began_later():
+    assert analytics.total_before(DAY, NOW) is analytics.first_hour() is None
+    endpoint(at(20, 13))
+    assert analytics.total_before(DAY, NOW) is None
+    endpoint(at(20, 12))
+    assert analytics.first_hour() == at(20, 12)
+    assert analytics.total_before(DAY, NOW) == Sums(1, 0, 1)
+    assert analytics.total_before(WEEK, NOW) is None
+
+
+@pytest.mark.parametrize("span", [HOUR, DAY, WEEK, MONTH])
+def test_a_key_in_use_counts_once(django_assert_num_queries, span):
+    for put, when in ((minute, at(22, 12, 1)), (hour, at(22, 12)), (day, NOW.date())):
+        put(when, 1)
+        put(when, 2)
+    minute(at(22, 12, 2), 1)
+    hour(at(22, 12), 1, endpoint="/b")
+    day(date(2026, 11, 21), 1)
+    minute(at(22, 11, 34), 3)
+    hour(at(21, 12), 3)
+    day(date(2026, 10, 23), 3)
+    with django_assert_num_queries(1):
+        assert analytics.used_keys(span, NOW) == 2
+
+
+@pytest.mark.parametrize(
+    ("span", "expected"),
+    [
         (HOUR, {at(22, 12, 0): Sums(1, 0, 1), at(22, 12, 9): Sums(2, 5, 2)}),
         (DAY, {at(21, 13): Sums(1, 0, 1), at(22, 12): Sums(3, 5, 3)}),
         (WEEK, {at(16): Sums(2, 1, 2)}),
