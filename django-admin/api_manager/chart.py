@@ -3,6 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+_TEXT: Final = "#7a808b"
+"""It is drawn on light and dark alike: what stands out most from both."""
 
 
 @dataclass(frozen=True)
@@ -14,18 +18,24 @@ class Chart:
     series: Mapping[str, Sequence[int]]
     """By name, each with a number for each label."""
     kind: str = "bar"
+    note: str = ""
+    """What is said above it."""
+    stacked: bool = False
+    """Whether the series add up."""
+    label_every: int = 1
+    """How far apart the labels on the axis are, where there is room for so many."""
 
     @property
     def data(self) -> str:
         """What the theme's script reads from the canvas."""
-        colors = ("var(--color-primary-600)", "var(--color-primary-300)", "var(--color-base-400)")
+        colors = ("var(--color-primary-600)", "var(--color-limited)")
         datasets = [
             {
                 "label": name,
                 "data": list(numbers),
                 "backgroundColor": color,
                 "borderColor": color,
-                "borderRadius": 4,
+                "borderRadius": 2,
                 "maxBarThickness": 48,
             }
             for (name, numbers), color in zip(self.series.items(), colors, strict=False)
@@ -35,15 +45,29 @@ class Chart:
     @property
     def options(self) -> str:
         """How the theme's script has Chart.js draw it: whole numbers, in the room that there is."""
-        ticks = {"color": "#8a919e", "precision": 0}
+        ticks = {"color": _TEXT, "precision": 0, "maxRotation": 0}
+        labels = ticks | {"maxTicksLimit": len(self.labels) / self.label_every, "autoSkipPadding": 12}
         return json.dumps(
             {
                 "maintainAspectRatio": False,
                 "animation": False,
-                "plugins": {"legend": {"display": len(self.series) > 1, "align": "end"}},
+                "interaction": {"mode": "index", "intersect": False},
+                "plugins": {
+                    "legend": {
+                        "display": len(self.series) > 1,
+                        "align": "end",
+                        "labels": {"boxHeight": 8, "boxWidth": 8, "color": _TEXT},
+                    }
+                },
                 "scales": {
-                    "x": {"grid": {"display": False}, "ticks": ticks},
-                    "y": {"beginAtZero": True, "border": {"display": False}, "ticks": ticks, "grid": {}},
+                    "x": {"stacked": self.stacked, "grid": {"display": False}, "ticks": labels},
+                    "y": {
+                        "stacked": self.stacked,
+                        "beginAtZero": True,
+                        "border": {"display": False},
+                        "ticks": ticks,
+                        "grid": {},
+                    },
                 },
             }
         )
