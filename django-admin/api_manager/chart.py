@@ -46,7 +46,7 @@ class Chart:
     def options(self) -> str:
         """How the theme's script has Chart.js draw it: whole numbers, in the room that there is."""
         ticks = {"color": _TEXT, "precision": 0, "maxRotation": 0}
-        labels = ticks | {"maxTicksLimit": len(self.labels) / self.label_every, "autoSkipPadding": 12}
+        labels = ticks | {"maxTicksLimit": len(self.labels) / self.label_every, "autoSkipPadding": 6}
         return json.dumps(
             {
                 "maintainAspectRatio": False,

@@ -31,7 +31,7 @@ _KEYS: Final = 5
 _UNITS: Final = {"T": 10**12, "B": 10**9, "M": 10**6}
 _MANY_TIMES: Final = 10
 """From so many times as much on, a change is told in times rather than in percent."""
-_LABELS: Final = {HOUR: "%H:%M", DAY: "%H:%M", WEEK: "%a %d, %H:%M", MONTH: "%d %b"}
+_LABELS: Final = {HOUR: "%H:%M", DAY: "%H:%M", WEEK: "%a, %H:%M", MONTH: "%d %b"}
 _BUCKETS: Final = {HOUR: "minute", DAY: "hour", WEEK: "hour", MONTH: "day"}
 _LABEL_EVERY: Final = {HOUR: 10, DAY: 3, WEEK: 24, MONTH: 3}
 """A label below each so many buckets: of a week, below each day."""
