@@ -29,7 +29,7 @@ _ROWS: Final = 8
 _KEYS: Final = 5
 """Of the keys that want attention."""
 _UNITS: Final = {"T": 10**12, "B": 10**9, "M": 10**6}
-_MANY_TIMES: Final = 10
+_MANY_TIMES: Final = 3
 """From so many times as much on, a change is told in times rather than in percent."""
 _LABELS: Final = {HOUR: "%H:%M", DAY: "%H:%M", WEEK: "%a, %H:%M", MONTH: "%d %b"}
 _BUCKETS: Final = {HOUR: "minute", DAY: "hour", WEEK: "hour", MONTH: "day"}
@@ -120,15 +120,18 @@ def _traffic(span: Range, now: datetime) -> dict[str, Any]:
     buckets = analytics.traffic(span, now)
     total = sum((bucket.sums for bucket in buckets), Sums())
     before = analytics.total_before(span, now)
-    used_before = None if before is None else analytics.used_keys(span, now - span.length)
     share = f"{total.limited_percent:.1f}% of requests"
     return {
         "before": span.title.removeprefix("1 "),
         "figures": [
-            Figure("Requests", total.requests, before and before.requests),
-            Figure("Limited", total.limited, before and before.limited, share),
-            Figure("Keys in use", analytics.used_keys(span, now), used_before),
-            Figure("Tokens spent", total.cost, before and before.cost),
+            Figure("Requests", total.requests, before.requests if before else None),
+            Figure("Limited", total.limited, before.limited if before else None, share),
+            Figure(
+                "Keys in use",
+                analytics.used_keys(span, now),
+                analytics.used_keys(span, now - span.length) if before else None,
+            ),
+            Figure("Tokens spent", total.cost, before.cost if before else None),
         ],
         "chart": _chart(span, buckets),
         "endpoints": analytics.top_endpoints(span, now, limit=_ROWS),
