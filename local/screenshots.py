@@ -31,6 +31,7 @@ from local.steps import Steps
 FOLDER: Final = PROJECT / ".github" / "screenshots"
 
 _WIDTH, _HEIGHT = 1280, 800
+_OVERVIEW_HEIGHT = 1080
 _WATCH_SECONDS = 240.0
 """How long the load runs under Prometheus's eyes: a graph wants more than one point."""
 _WAVE_SECONDS = 90.0
@@ -67,6 +68,9 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path=executable, args=list(chromium.OPTIONS))
             with steps.step("Admin site"):
                 _photograph_admin(browser, platform)
+            with steps.step("Overview of a demo site"), apart.platform() as demo:
+                _seed(demo)
+                _photograph_overview(browser, demo)
             with steps.step("API documentation"):
                 _photograph_docs(browser, platform)
             with steps.step("Terminal"):
@@ -75,6 +79,18 @@ def main() -> None:
             _photograph_prometheus(browser, platform, keys, steps)
             browser.close()
     steps.line(f"The pictures are in {FOLDER.relative_to(PROJECT)}")
+
+
+def _seed(platform: Platform) -> None:
+    """A month of a site; beside the platform's own key, which is what needs the force."""
+    size = ("--keys", "500", "--requests", "300000")
+    subprocess.run(  # noqa: S603  # our own program
+        [sys.executable, "manage.py", "seed_demo", *size, "--force"],
+        cwd=PROJECT / "django-admin",
+        env=os.environ | platform.values,
+        capture_output=True,
+        check=True,
+    )
 
 
 def _issue_keys(platform: Platform) -> dict[str, str]:
@@ -106,16 +122,28 @@ def _spend(platform: Platform, keys: dict[str, str], requests: int = 1500) -> No
 
 
 def _photograph_admin(browser: Browser, platform: Platform) -> None:
-    page = _page(browser)
+    page = _logged_in(browser, platform)
+    for name, path in {"keys": "api_manager/apikey/", "requests": "api_manager/requestlog/"}.items():
+        page.goto(f"{platform['ADMIN_URL']}/admin/{path}")
+        _save(page, name)
+    page.context.close()
+
+
+def _photograph_overview(browser: Browser, platform: Platform) -> None:
+    page = _logged_in(browser, platform, _OVERVIEW_HEIGHT)
+    page.goto(f"{platform['ADMIN_URL']}/admin/?range=7d")
+    _save(page, "overview")
+    page.context.close()
+
+
+def _logged_in(browser: Browser, platform: Platform, height: int = _HEIGHT) -> Page:
+    page = _page(browser, height)
     page.goto(f"{platform['ADMIN_URL']}/admin/login/")
     page.fill("#id_username", platform["DJANGO_SUPERUSER_USERNAME"])
     page.fill("#id_password", platform["DJANGO_SUPERUSER_PASSWORD"])
     page.click("[type=submit]")
-    lists = {"overview": "", "keys": "api_manager/apikey/", "requests": "api_manager/requestlog/"}
-    for name, path in lists.items():
-        page.goto(f"{platform['ADMIN_URL']}/admin/{path}")
-        _save(page, name)
-    page.context.close()
+    page.wait_for_url(f"{platform['ADMIN_URL']}/admin/")
+    return page
 
 
 def _photograph_docs(browser: Browser, platform: Platform) -> None:

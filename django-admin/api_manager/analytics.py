@@ -1,4 +1,4 @@
-"""What the operator's console asks: who uses us, who is limited, which keys need care, does the log flow.
+"""What the operator's console asks: who uses us, who is limited, which keys need care.
 
 Each answer is one or two queries of the roll-ups that the drain keeps, never of the log:
 
@@ -20,7 +20,7 @@ hundred of an hour are counted as ``(other)``.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -28,9 +28,7 @@ from django.db.models import Count, F, Q, QuerySet, Sum
 
 from .models import (
     APIKey,
-    DrainCursor,
     EndpointHourly,
-    RequestLog,
     Tier,
     UsageDaily,
     UsageHourly,
@@ -82,6 +80,11 @@ class Sums:
         """All that had a usable key."""
         return self.allowed + self.limited
 
+    @property
+    def limited_percent(self) -> float:
+        """How many of a hundred requests were limited."""
+        return 100 * self.limited / self.requests if self.requests else 0.0
+
     def __add__(self, other: "Sums") -> "Sums":
         return Sums(self.allowed + other.allowed, self.limited + other.limited, self.cost + other.cost)
 
@@ -119,29 +122,37 @@ class TierTotal:
     sums: Sums
 
 
-@dataclass(frozen=True)
-class Pipeline:
-    """What PostgreSQL knows of the way from the stream to the log.
-
-    ``copied_at``: when each shard's drain last copied something. It also stands still when there is nothing
-    to copy: how much waits, and for how long, only Redis knows, and so the API's ``/health``. ``newest_row``:
-    the time of the newest row of the log; None where there is none.
-    """
-
-    copied_at: dict[int, datetime]
-    newest_row: datetime | None
-
-
 def traffic(span: Range, now: datetime) -> list[Bucket]:
     """What all keys did over time; buckets in which nothing happened are there, too."""
-    rows: QuerySet[Any, Any]
-    if span is HOUR:
-        rows = UsageMinutely.objects.filter(minute__gte=span.start(now), minute__lte=now).values_list(
-            "minute"
-        )
-    else:
-        rows = EndpointHourly.objects.filter(hour__gte=span.start(now), hour__lte=now).values_list("hour")
-    return _filled(rows.annotate(**_SUMS).order_by(), span.start(now), now, span.step)
+    return _traffic(span.start(now), now, span.step)
+
+
+def total_before(span: Range, now: datetime) -> Sums | None:
+    """What all keys did in the range before this one, up to where this one is now.
+
+    None where the roll-ups do not reach back so far, and so would tell of a rise that was none.
+    """
+    then = now - span.length
+    start = span.start(then)
+    first = first_hour()
+    if first is None or first + _HOUR > start:
+        return None
+    step = min(span.step, _HOUR)
+    *whole, running = _traffic(start, then, step)
+    # Of the bucket in which it ends, the part that is over in the present one, too.
+    part = (then - running.start) / step
+    sums = Sums(*(round(part * number) for number in astuple(running.sums)))
+    return sum((bucket.sums for bucket in whole), sums)
+
+
+def first_hour() -> datetime | None:
+    """The hour of the first request that was counted; None before it."""
+    return EndpointHourly.objects.order_by("hour").values_list("hour", flat=True).first()
+
+
+def used_keys(span: Range, now: datetime) -> int:
+    """How many keys had a request that was allowed or limited."""
+    return int(_of_keys(span, now).aggregate(keys=Count("api_key", distinct=True))["keys"])
 
 
 def key_traffic(key_id: int, span: Range, now: datetime) -> list[Bucket]:
@@ -224,10 +235,13 @@ def unused_keys(now: datetime, days: int = 30) -> QuerySet[APIKey]:
     )
 
 
-def pipeline() -> Pipeline:
-    """How far the log is, as PostgreSQL knows it."""
-    newest = RequestLog.objects.order_by("-timestamp", "-id").values_list("timestamp", flat=True).first()
-    return Pipeline(dict(DrainCursor.objects.order_by("shard").values_list("shard", "updated_at")), newest)
+def _traffic(start: datetime, now: datetime, step: timedelta) -> list[Bucket]:
+    rows: QuerySet[Any, Any]
+    if step < _HOUR:
+        rows = UsageMinutely.objects.filter(minute__gte=start, minute__lte=now).values_list("minute")
+    else:
+        rows = EndpointHourly.objects.filter(hour__gte=start, hour__lte=now).values_list("hour")
+    return _filled(rows.annotate(**_SUMS).order_by(), start, now, step)
 
 
 def _of_keys(span: Range, now: datetime) -> QuerySet[Any]:

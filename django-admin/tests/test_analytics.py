@@ -7,10 +7,8 @@ from api_manager import analytics
 from api_manager.analytics import DAY, HOUR, MONTH, RANGES, WEEK, Sums
 from api_manager.models import (
     APIKey,
-    DrainCursor,
     EndpointHourly,
     KeyActivity,
-    RequestLog,
     UsageDaily,
     UsageHourly,
     UsageMinutely,
@@ -94,6 +92,57 @@ def test_longer_traffic_is_that_of_the_endpoints(django_assert_num_queries, span
     with django_assert_num_queries(1):
         buckets = analytics.traffic(span, NOW)
     assert shown(buckets) == expected
+
+
+@pytest.mark.parametrize(
+    ("span", "expected"),
+    [
+        (HOUR, Sums(2, 3, 2)),  # of the minute in which it ends, 56 seconds
+        (DAY, Sums(107, 0, 107)),  # of the hour, 35 minutes
+        (WEEK, Sums(1058, 0, 1058)),
+        (MONTH, Sums(10058, 0, 10058)),
+    ],
+)
+def test_the_range_before_ends_where_this_one_has_come_to(span, expected):
+    minute(at(22, 10, 34), 1, 50)
+    minute(at(22, 10, 35), 1, 1, 3)
+    minute(at(22, 11, 34), 2, 1)
+    minute(at(22, 11, 35), 1, 50)
+    september, october = datetime(2026, 9, 24, tzinfo=UTC), datetime(2026, 10, 23, 12, tzinfo=UTC)
+    for first, last, allowed in (
+        (at(20, 13), at(21, 12), 49),
+        (at(9), at(15, 12), 1000),
+        (september, october, 10_000),
+    ):
+        endpoint(first, allowed=allowed)
+        endpoint(last, allowed=100)
+    endpoint(september - timedelta(hours=1), allowed=50)
+    assert analytics.total_before(span, NOW) == expected
+
+
+def test_there_is_no_range_before_where_counting_began_later():
+    assert analytics.total_before(DAY, NOW) is analytics.first_hour() is None
+    endpoint(at(20, 13))
+    assert analytics.total_before(DAY, NOW) is None
+    endpoint(at(20, 12))
+    assert analytics.first_hour() == at(20, 12)
+    assert analytics.total_before(DAY, NOW) == Sums(1, 0, 1)
+    assert analytics.total_before(WEEK, NOW) is None
+
+
+@pytest.mark.parametrize("span", [HOUR, DAY, WEEK, MONTH])
+def test_a_key_in_use_counts_once(django_assert_num_queries, span):
+    for put, when in ((minute, at(22, 12, 1)), (hour, at(22, 12)), (day, NOW.date())):
+        put(when, 1)
+        put(when, 2)
+    minute(at(22, 12, 2), 1)
+    hour(at(22, 12), 1, endpoint="/b")
+    day(date(2026, 11, 21), 1)
+    minute(at(22, 11, 34), 3)
+    hour(at(21, 12), 3)
+    day(date(2026, 10, 23), 3)
+    with django_assert_num_queries(1):
+        assert analytics.used_keys(span, NOW) == 2
 
 
 @pytest.mark.parametrize(
@@ -210,12 +259,3 @@ def test_unused_keys_are_old_usable_and_idle(issue, django_assert_num_queries):
         keys = [(key.name, key.tier.name, hasattr(key, "activity")) for key in analytics.unused_keys(NOW)]
     assert keys == [("never", "free", False), ("longest", "free", True), ("idle", "free", True)]
     assert [key.name for key in analytics.unused_keys(NOW, days=85)] == ["never"]
-
-
-def test_the_pipeline_tells_when_it_last_moved_and_of_the_newest_row():
-    assert analytics.pipeline() == analytics.Pipeline({}, None)
-    for shard in (1, 0):
-        DrainCursor.objects.create(shard=shard, updated_at=at(22, 12, shard))
-    for time in (at(22, 11), at(22, 10)):
-        RequestLog.objects.create(api_key_id=1, endpoint="/", status_code=200, cost=1, timestamp=time)
-    assert analytics.pipeline() == analytics.Pipeline({0: at(22, 12), 1: at(22, 12, 1)}, at(22, 11))

@@ -1,4 +1,4 @@
-"""The theme and what surrounds it: navigation, overview, empty lists, errors, static files, policy of CSP."""
+"""The theme and what surrounds it: navigation, empty lists, errors, static files, policy of CSP."""
 
 import re
 from pathlib import Path
@@ -10,8 +10,6 @@ from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.management import call_command
 from django.test import Client
 
-from api_manager import keys
-from api_manager.audit import Actor
 from api_manager.models import Tier
 
 NGINX = Path(__file__).resolve().parents[2] / "nginx"
@@ -64,28 +62,6 @@ def test_the_navigation_leads_to_every_list(site: Client):
 def test_the_navigation_shows_what_one_may_see(db, model):
     client = viewer(model)
     assert navigation(client.get("/admin/")) == ["Overview", LISTS[model]]
-
-
-def test_the_overview_counts_keys_by_status_and_tier(site: Client, issue):
-    issue("a")
-    issue("b", "pro")
-    keys.revoke(issue("c", "pro").key.pk, Actor("test:x"))
-    context = site.get("/admin/").context
-    assert [(str(status), count) for status, count in context["statuses"]] == [
-        ("active", 2),
-        ("paused", 0),
-        ("expired", 0),
-        ("revoked", 1),
-    ]
-    (chart,) = context["charts"]
-    assert chart.rows == [("free", (1,)), ("basic", (0,)), ("pro", (2,)), ("enterprise", (0,))]
-
-
-def test_the_overview_tells_nobody_more_than_the_lists_do(db, issue):
-    issue("a")
-    page = viewer("api_manager.tier").get("/admin/")
-    assert page.context["statuses"] == page.context["charts"] == []
-    assert "Issue a key" not in page.text
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,18 @@ from tests.waiting import wait_for
 PICTURES = Path(__file__).parent / "pictures"
 PASSWORD = "not-a-common-one-9"
 
-# Some of each: a revoked key and one that ends, requests of all outcomes, a token, an operator of few rights.
+# Some of each: a revoked key, one that ends and is not used, requests of all outcomes, a drain that is gone,
+# a token, an operator of few rights.
 FILL = """
 from datetime import timedelta
 from django.contrib.auth.models import Group, User
 from django.utils import timezone
 from api_manager import keys, tokens
 from api_manager.audit import Actor
-from api_manager.models import APIKey, ManagementToken, RequestLog, Tier, UsageHourly
+from api_manager.models import (
+    APIKey, DrainCursor, EndpointHourly, ManagementToken, RequestLog, Tier, UsageDaily, UsageHourly,
+    UsageMinutely,
+)
 
 operator = User.objects.create_superuser("olive", "olive@example.com", "PASSWORD")
 Group.objects.create(name="Support")
@@ -36,9 +40,17 @@ for name, tier in zip(names, ("enterprise", "pro", "basic", "free")):
     for code in (200, 429, 403):
         RequestLog.objects.create(api_key=key, endpoint="/v1/orders/search", status_code=code, cost=1,
             remaining=5, client_ip="2001:db8:1234:5678:9abc:def0:1234:5678", timestamp=now)
-    hour = now.replace(minute=0, second=0, microsecond=0)
-    UsageHourly.objects.create(api_key=key, hour=hour, endpoint="/v1/orders",
-        allowed=1200, limited=30, cost=1500)
+    minute = now.replace(second=0, microsecond=0)
+    hour, sums = minute.replace(minute=0), {"allowed": 1200, "limited": 30, "cost": 1500}
+    UsageMinutely.objects.create(api_key=key, minute=minute, **sums)
+    UsageHourly.objects.create(api_key=key, hour=hour, endpoint="/v1/orders", **sums)
+    UsageDaily.objects.create(api_key=key, day=hour.date(), **sums)
+for days in (0, 1, 3):
+    EndpointHourly.objects.create(hour=hour - timedelta(days=days), endpoint="/v1/orders",
+        allowed=4800, limited=120, cost=6000)
+DrainCursor.objects.create(epoch="one", last_id=f"{now.timestamp() * 1000:.0f}-0", updated_at=now, shard=0)
+month = timedelta(days=31)
+APIKey.objects.filter(pk=1).update(expires_at=now + timedelta(days=2), created_at=now - month)
 keys.rotate(2, timedelta(hours=1), actor)
 keys.pause(3, actor)
 keys.revoke(4, actor)
@@ -46,10 +58,13 @@ tokens.issue(ManagementToken(name="ci", scopes=["keys:read", "keys:write"]), act
 """.replace("PASSWORD", PASSWORD)
 
 
+DATABASE = "test_browser"
+
+
 @pytest.fixture(scope="session")
 def address(postgres, template, tmp_path_factory):
     """The address of an admin site under gunicorn, on a database of its own."""
-    name = "test_browser"
+    name = DATABASE
     execute(postgres.admin_url, f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER.name}")
     run_in_admin(postgres.url(name, OWNER), FILL)
     port = free_port()
@@ -75,6 +90,17 @@ def address(postgres, template, tmp_path_factory):
     server.terminate()
     server.wait(20)
     execute(postgres.admin_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def no_requests_yet(postgres, address):
+    """The roll-ups of endpoints are out of sight meanwhile, as if no request had been counted."""
+    url = postgres.url(DATABASE, OWNER)
+    execute(url, "ALTER TABLE endpoint_hourly RENAME TO endpoint_hourly_hidden")
+    execute(url, "CREATE TABLE endpoint_hourly (LIKE endpoint_hourly_hidden)")
+    yield
+    execute(url, "DROP TABLE endpoint_hourly")
+    execute(url, "ALTER TABLE endpoint_hourly_hidden RENAME TO endpoint_hourly")
 
 
 @pytest.fixture(scope="module")

@@ -149,10 +149,24 @@ def test_a_page_is_whole_for_everybody(visit, name):
     visit.check(name)
 
 
-def test_the_overview_draws_its_chart(visit):
+def test_the_overview_draws_the_range_that_is_chosen(visit):
+    drawn = "Object.values(Chart.instances)[0].data.datasets.map(dataset => dataset.data.length)"
     visit.go("/admin/")
-    drawn = "Object.values(Chart.instances).map(chart => chart.data.datasets[0].data.length)"
-    assert visit.page.evaluate(drawn) == [4]
+    assert visit.page.evaluate(drawn) == [24, 24]
+    visit.page.get_by_role("link", name="30 days").click()
+    visit.page.wait_for_url("**/admin/?range=30d")
+    visit.page.wait_for_function("window.Chart && Object.values(Chart.instances).length")
+    assert visit.page.evaluate(drawn) == [30, 30]
+    assert visit.page.inner_text(".ranges [aria-current]") == "30 days"
+    visit.page.get_by_role("link", name="Checkout").first.click()
+    visit.page.wait_for_url(f"**{MANAGER}/apikey/1/change/")
+    assert not visit.wrong
+
+
+def test_an_overview_without_requests_is_whole_for_everybody(visit, no_requests_yet):
+    visit.go("/admin/")
+    visit.page.get_by_text("No requests yet").wait_for()
+    visit.check("overview-new")
 
 
 def test_a_secret_is_shown_once_and_copied_by_the_keyboard(visit):

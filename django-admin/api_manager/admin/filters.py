@@ -1,6 +1,7 @@
 """Filters that never ask a large table for the values it holds."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Final
 
 from django.contrib import admin
@@ -9,6 +10,7 @@ from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from api_manager import analytics
 from api_manager.generic import ModelAdmin
 from api_manager.models import APIKey
 
@@ -48,6 +50,30 @@ def status_condition(status: Status) -> Q:
             return ~revoked & ~expired & Q(is_active=False)
         case Status.ACTIVE:
             return ~revoked & ~expired & Q(is_active=True)
+
+
+class AttentionFilter(admin.SimpleListFilter):
+    """The keys that somebody should look at."""
+
+    title = "attention"
+    parameter_name = "attention"
+    TITLES: Final = {"expiring": "Expiring within 7 days", "unused": "Unused for 30 days"}
+
+    def lookups(self, _request: HttpRequest, _model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
+        """Every reason to."""
+        return list(self.TITLES.items())
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The keys for which the chosen reason holds."""
+        chosen = self.value()
+        if chosen is None or chosen not in self.TITLES:
+            return queryset
+        return queryset.filter(pk__in=self.keys(chosen, timezone.now()).order_by().values("pk"))
+
+    @staticmethod
+    def keys(name: str, now: datetime) -> QuerySet[APIKey]:
+        """The keys for which a reason holds, the most pressing first."""
+        return analytics.expiring_keys(now) if name == "expiring" else analytics.unused_keys(now)
 
 
 class StatusCodeFilter(admin.SimpleListFilter):

@@ -14,7 +14,7 @@ from api_manager.audit import Actor
 from api_manager.forms import KeyForm
 from api_manager.models import APIKey, Tier
 
-from .filters import StatusFilter
+from .filters import AttentionFilter, StatusFilter
 from .issuing import Operation
 from .key_pages import KeyPages
 from .links import key_link
@@ -28,7 +28,7 @@ class KeyAdmin(KeyPages):
     empty_hint = "Issue a key, and hand it to the client that is to use it."
     list_display = ("hint", "name", "tier", "rate", "usable", "state", "created_at", "last_used")
     list_display_links = ("hint", "name")
-    list_filter = ("tier", "is_active", StatusFilter)
+    list_filter = ("tier", "is_active", StatusFilter, AttentionFilter)
     list_select_related = ("tier", "activity")
     search_fields = ("name", "owner_email", "hint")
     search_help_text = "A part of the name, owner or hint. To look for a whole key, find it by pasting."

@@ -34,6 +34,11 @@ def token_url(token_id: int) -> str:
     return reverse("admin:api_manager_managementtoken_change", args=[token_id])
 
 
+def keys_url(**filters: str | int) -> str:
+    """The list of the keys that pass these filters."""
+    return f"{reverse('admin:api_manager_apikey_changelist')}?{urlencode(filters)}"
+
+
 def keys_of_tier_url(tier: Tier) -> str:
     """The list of a tier's keys."""
-    return f"{reverse('admin:api_manager_apikey_changelist')}?{urlencode({'tier__id__exact': tier.pk})}"
+    return keys_url(tier__id__exact=tier.pk)
