@@ -1,21 +1,28 @@
 """TCP ports on the loopback interface."""
 
 import errno
+import random
 import socket
 import time
 
 from local.errors import LocalError
 
 LOOPBACK = "127.0.0.1"
+_NOT_EPHEMERAL = (15_000, 32_768)
 _POLL_SECONDS = 0.1
+_RANDOM = random.SystemRandom()
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now; another process may still be faster to take it."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody listens on now; another process may still be faster to take it.
+
+    None of those that the system gives to outgoing connections (from 32768 on Linux, 49152 elsewhere): before
+    whoever asked listens there, one of them may have it.
+    """
+    # Not the `random` of the process, which tests seed alike in each.
+    while _try_bind(port := _RANDOM.randrange(*_NOT_EPHEMERAL)) is not None:
+        pass
+    return port
 
 
 def require_free(port: int, variable: str, wait_seconds: float = 0.0, command: str = "make run") -> None:

@@ -14,7 +14,7 @@ from local.ports import free_port
 from tests.processes import all_gone, command, family
 from tests.servers import PROJECT
 
-UP_SECONDS = 60
+UP_SECONDS = 100
 EXTERNAL = ("DATABASE_URL", "API_DATABASE_URL", "REDIS_URL")
 
 

@@ -18,12 +18,15 @@ from local.roles import Role, provision
 from tests.processes import all_gone
 from tests.runs import EXTERNAL, Run, running
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
-def decide(values):
+def decide(values, cost=1):
     return httpx.post(
-        f"{values['API_URL']}/api/request", headers={"X-API-Key": values["DEMO_API_KEY"]}, trust_env=False
+        f"{values['API_URL']}/api/request",
+        headers={"X-API-Key": values["DEMO_API_KEY"]},
+        json={"cost": cost},
+        trust_env=False,
     )
 
 
@@ -36,7 +39,7 @@ def state(folder):
 def test_the_whole_platform_comes_up_stops_and_comes_back_with_its_data(state):
     with running(state) as run:
         first = run.wait_until_up()
-        assert decide(first).json()["remaining"] == 99
+        assert decide(first, cost=50).json()["remaining"] == 50
         assert httpx.get(f"{first['ADMIN_URL']}/admin/login/", trust_env=False).status_code == 200
         for line in (first["API_URL"], first["ADMIN_URL"], first["DJANGO_SUPERUSER_PASSWORD"], "curl -i"):
             assert line in run.said()
