@@ -1,14 +1,13 @@
--- Proved at once, in the migration's transaction: keys are thousands where the log has millions, and a million
--- of them is looked at in 0.2 s.
+-- Proved at once, for all three in one pass: a million keys take a second, and those in use are in the workers'
+-- memory meanwhile. array_position also refuses an array of arrays.
 -- squawk-ignore constraint-missing-not-valid
-ALTER TABLE api_key ADD CONSTRAINT api_key_allowed_cidrs_check
-    -- array_position also refuses an array of arrays.
-    CHECK (cardinality(allowed_cidrs) <= 50 AND array_position(allowed_cidrs, NULL) IS NULL);
--- squawk-ignore constraint-missing-not-valid
-ALTER TABLE api_key ADD CONSTRAINT api_key_note_check CHECK (length(note) <= 2000);
--- squawk-ignore constraint-missing-not-valid
-ALTER TABLE api_key ADD CONSTRAINT api_key_revoked_reason_check
-    CHECK (length(revoked_reason) <= 500 AND (revoked_reason = '' OR revoked_at IS NOT NULL));
+ALTER TABLE api_key
+    ADD CONSTRAINT api_key_allowed_cidrs_check
+        CHECK (cardinality(allowed_cidrs) <= 50 AND array_position(allowed_cidrs, NULL) IS NULL),
+    ADD CONSTRAINT api_key_note_check
+        CHECK (length(note) <= 2000),
+    ADD CONSTRAINT api_key_revoked_reason_check
+        CHECK (length(revoked_reason) <= 500 AND (revoked_reason = '' OR revoked_at IS NOT NULL));
 
 -- From where a key may be used is news; what is noted of it is not.
 DROP TRIGGER api_key_changed ON api_key;
