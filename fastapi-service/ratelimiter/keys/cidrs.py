@@ -4,6 +4,7 @@ The admin service carries the same module, for it is shipped apart; a contract t
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
@@ -52,13 +53,17 @@ def contain(networks: Iterable[Network], text: str) -> bool:
 
     An IPv4-mapped IPv6 address is the IPv4 address that it stands for.
     """
+    address = _address(text)
+    return address is not None and any(address in network for network in networks)
+
+
+@lru_cache(maxsize=4096)
+def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        address: IPv4Address | IPv6Address = ip_address(text.partition("%")[0])
+        address = ip_address(text.partition("%")[0])
     except ValueError:
-        return False
-    if isinstance(address, IPv6Address):
-        address = address.ipv4_mapped or address
-    return any(address in network for network in networks)
+        return None
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 
 
 def _no_network(text: str) -> ValueError:
