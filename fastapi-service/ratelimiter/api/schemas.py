@@ -303,5 +303,6 @@ def field_errors(errors: list[Any]) -> list[dict[str, str]]:
     fields = []
     for error in errors:
         path = [str(part) for part in error["loc"] if part not in {"body", "query", "path"}]
-        fields.append({"field": ".".join(path) or "body", "message": error["msg"]})
+        message = error["msg"].removeprefix("Value error, ")  # pydantic's word before one of ours
+        fields.append({"field": ".".join(path) or "body", "message": message})
     return fields

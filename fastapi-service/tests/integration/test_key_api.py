@@ -226,9 +226,7 @@ async def test_networks_are_kept_in_their_canonical_form_and_an_error_says_what_
     assert issued["allowed_cidrs"] == ["192.0.2.7/32", "2001:db8::/32", "10.0.0.0/8"]
     path = f"/api/keys/{issued['id']}"
     answer = await client.patch(path, json={"allowed_cidrs": ["10.0.0.1/8", "::1", "x"]}, headers=management)
-    assert [
-        (error["field"], error["message"].removeprefix("Value error, ")) for error in answer.json()["errors"]
-    ] == [
+    assert [(error["field"], error["message"]) for error in answer.json()["errors"]] == [
         ("allowed_cidrs.0", "10.0.0.1/8: did you mean 10.0.0.0/8?"),
         ("allowed_cidrs.2", "x: must be an IP address or a network such as 10.0.0.0/8"),
     ]
