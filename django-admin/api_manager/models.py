@@ -250,7 +250,7 @@ class ManagementToken(models.Model):
     class Scope(models.TextChoices):
         """What a token opens; each route of the API asks for one of them."""
 
-        KEYS_READ = "keys:read", "keys:read: list and show keys"
+        KEYS_READ = "keys:read", "keys:read: list and show keys and their buckets"
         KEYS_WRITE = "keys:write", "keys:write: issue, change, rotate, reset and revoke keys"
         METRICS_READ = "metrics:read", "metrics:read: scrape /metrics, where that asks for a token"
 
