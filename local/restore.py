@@ -44,9 +44,14 @@ _PRESENT = {
                description, created_at, updated_at
         FROM tier
     """,
+    # The same of a key's networks, note and reason.
     "api_key": """
         SELECT k.id, k.name, k.owner_email, k.hint, k.digest, tier.name AS tier, k.requests_per_hour, k.burst,
-               k.is_active, k.expires_at, k.revoked_at, k.created_at, k.updated_at, old.digest AS replaces
+               k.is_active, k.expires_at, k.revoked_at, k.created_at, k.updated_at, old.digest AS replaces,
+               ARRAY(SELECT jsonb_array_elements_text(to_jsonb(k) -> 'allowed_cidrs'))::cidr[]
+                   AS allowed_cidrs,
+               coalesce(to_jsonb(k) ->> 'note', '') AS note,
+               coalesce(to_jsonb(k) ->> 'revoked_reason', '') AS revoked_reason
         FROM api_key AS k JOIN tier ON tier.id = k.tier_id LEFT JOIN api_key AS old ON old.id = k.replaces_id
     """,
     "management_token": """
@@ -268,7 +273,9 @@ def _tell(settled: Settled, dump: Dump, seconds: float, say: Callable[[str], Non
     if settled.kept:
         say(f"  {settled.kept} keys that were issued since are kept.")
     if settled.stopped:
-        say(f"  {settled.stopped} keys that were revoked, paused or shortened since are so again.")
+        say(
+            f"  {settled.stopped} keys that were revoked, paused, shortened or restricted since are so again."
+        )
     if settled.ended:
         say(f"  {settled.ended} keys worked until now, and are paused or over in the file; see the audit.")
     if settled.unknown:

@@ -87,10 +87,11 @@ WHERE NOT EXISTS (SELECT FROM public.api_key AS k WHERE k.digest = p.digest);
 
 INSERT INTO public.api_key (
     id, name, owner_email, hint, digest, tier_id, requests_per_hour, burst, is_active, expires_at, revoked_at,
-    created_at, updated_at, replaces_id
+    created_at, updated_at, allowed_cidrs, note, revoked_reason, replaces_id
 )
 SELECT new_id, name, owner_email, hint, digest, (SELECT t.id FROM public.tier AS t WHERE t.name = p.tier),
        requests_per_hour, burst, is_active, expires_at, revoked_at, created_at, updated_at,
+       allowed_cidrs, note, revoked_reason,
        coalesce((SELECT r.new_id FROM present.api_key AS r WHERE r.digest = p.replaces),
                 (SELECT k.id FROM public.api_key AS k WHERE k.digest = p.replaces
                  AND NOT EXISTS (SELECT FROM public.api_key AS other WHERE other.replaces_id = k.id)))
@@ -103,19 +104,24 @@ SELECT 'command:restore', 'restored', 'key', new_id,
 FROM present.api_key
 WHERE new_id IS NOT NULL;
 
--- Keys that were stopped since are stopped again: revoked, paused, or to end earlier.
+-- Keys that were stopped since are stopped again: revoked, paused, to end earlier, or held to networks.
 CREATE TABLE present.stopped AS
 SELECT k.id, k.hint,
        k.is_active AS was_active, k.is_active AND p.is_active AS is_active,
        k.expires_at AS expired_at, least(k.expires_at, p.expires_at) AS expires_at,
-       CASE WHEN k.revoked_at IS NULL THEN p.revoked_at END AS newly_revoked_at
+       CASE WHEN k.revoked_at IS NULL THEN p.revoked_at END AS newly_revoked_at,
+       CASE WHEN k.revoked_at IS NULL THEN p.revoked_reason ELSE k.revoked_reason END AS revoked_reason,
+       k.allowed_cidrs AS were_allowed,
+       CASE WHEN p.allowed_cidrs = '{}' THEN k.allowed_cidrs ELSE p.allowed_cidrs END AS allowed_cidrs
 FROM public.api_key AS k JOIN present.api_key AS p USING (digest)
 WHERE (k.revoked_at IS NULL AND p.revoked_at IS NOT NULL)
    OR (k.is_active AND NOT p.is_active)
-   OR least(k.expires_at, p.expires_at) IS DISTINCT FROM k.expires_at;
+   OR least(k.expires_at, p.expires_at) IS DISTINCT FROM k.expires_at
+   OR p.allowed_cidrs NOT IN ('{}', k.allowed_cidrs);
 
 UPDATE public.api_key AS k
-SET is_active = s.is_active, expires_at = s.expires_at, revoked_at = coalesce(k.revoked_at, s.newly_revoked_at)
+SET is_active = s.is_active, expires_at = s.expires_at, revoked_at = coalesce(k.revoked_at, s.newly_revoked_at),
+    revoked_reason = s.revoked_reason, allowed_cidrs = s.allowed_cidrs
 FROM present.stopped AS s
 WHERE k.id = s.id;
 
@@ -125,7 +131,9 @@ SELECT 'command:restore', CASE WHEN newly_revoked_at IS NULL THEN 'updated' ELSE
        || jsonb_build_object('changed', jsonb_strip_nulls(jsonb_build_object(
            'is_active', CASE WHEN was_active <> is_active THEN jsonb_build_array(was_active, is_active) END,
            'expires_at', CASE WHEN expires_at IS DISTINCT FROM expired_at
-                              THEN jsonb_build_array(expired_at, expires_at) END)))
+                              THEN jsonb_build_array(expired_at, expires_at) END,
+           'allowed_cidrs', CASE WHEN allowed_cidrs <> were_allowed
+                                 THEN jsonb_build_array(were_allowed, allowed_cidrs) END)))
 FROM present.stopped;
 
 -- Management tokens are as they are now: what was issued since works on, what was ended since stays so. One of

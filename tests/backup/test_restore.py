@@ -50,11 +50,15 @@ def test_keys_that_were_issued_since_are_kept_with_their_number_chain_and_tier(p
     path = platform.backup(tmp_path)
     platform.sql("INSERT INTO tier (name, requests_per_hour) VALUES ('gold', 5)")
     gold = platform.sql("SELECT id FROM tier WHERE name = 'gold'")[0][0]
-    new = platform.issue("new", replaces_id=old, tier_id=gold, revoked_at="2026-01-01Z")
-    newest = platform.issue("newest", replaces_id=new)
-    before = platform.keys(), platform.keys("replaces_id"), platform.keys("revoked_at")
+    new = platform.issue(
+        "new", replaces_id=old, tier_id=gold, revoked_at="2026-01-01Z", revoked_reason="leaked"
+    )
+    newest = platform.issue("newest", replaces_id=new, note="two\nlines")
+    platform.sql("UPDATE api_key SET allowed_cidrs = '{192.0.2.7,2001:db8::/32}' WHERE id = %s", newest)
+    kept = "(id, replaces_id, revoked_at, revoked_reason, note, allowed_cidrs)::text"
+    before = platform.keys(kept)
     platform.restore(path)
-    assert (platform.keys(), platform.keys("replaces_id"), platform.keys("revoked_at")) == before
+    assert platform.keys(kept) == before
     tier = (
         "SELECT tier.name, requests_per_hour FROM api_key JOIN tier ON tier.id = tier_id WHERE api_key.name ="
     )
@@ -64,23 +68,32 @@ def test_keys_that_were_issued_since_are_kept_with_their_number_chain_and_tier(p
 
 
 def test_keys_that_were_stopped_since_stay_stopped(platform, tmp_path):
-    for name in ("revoked", "paused", "shortened", "untouched"):
-        platform.issue(name, expires_at="2090-01-01Z")
+    for name in ("revoked", "paused", "shortened", "untouched", "restricted", "freed"):
+        networks = "{192.0.2.0/24}" if name == "freed" else "{}"
+        platform.issue(name, expires_at="2090-01-01Z", allowed_cidrs=networks)
     path = platform.backup(tmp_path)
-    platform.sql("UPDATE api_key SET revoked_at = '2026-11-01Z' WHERE name = 'revoked'")
+    platform.sql(
+        "UPDATE api_key SET revoked_at = '2026-11-01Z', revoked_reason = 'leak' WHERE name = 'revoked'"
+    )
+    platform.sql(
+        "UPDATE api_key SET allowed_cidrs = '{192.0.2.7/32,2001:db8::/32}' WHERE name = 'restricted'"
+    )
     platform.sql("UPDATE api_key SET is_active = false WHERE name = 'paused'")
     platform.sql("UPDATE api_key SET expires_at = '2080-01-01Z' WHERE name = 'shortened'")
-    fields = [platform.keys(column) for column in ("revoked_at", "is_active", "expires_at")]
+    columns = ("revoked_at", "revoked_reason", "is_active", "expires_at", "allowed_cidrs::text")
+    fields = [platform.keys(column) for column in columns]
+    platform.sql("UPDATE api_key SET allowed_cidrs = '{}' WHERE name = 'freed'")
     platform.restore(path)
-    assert [platform.keys(column) for column in ("revoked_at", "is_active", "expires_at")] == fields
+    assert [platform.keys(column) for column in columns] == fields, "and an edit that freed a key is lost"
     numbers = platform.keys()
     assert set(platform.audit()) == {
         ("revoked", "key", numbers["revoked"]),
         ("updated", "key", numbers["paused"]),
         ("updated", "key", numbers["shortened"]),
+        ("updated", "key", numbers["restricted"]),
         ("restored", "database", 0),
     }
-    assert "  3 keys that were revoked, paused or shortened since are so again." in platform.said
+    assert "  4 keys that were revoked, paused, shortened or restricted since are so again." in platform.said
 
 
 def test_a_key_that_the_file_stops_is_named(platform, tmp_path):

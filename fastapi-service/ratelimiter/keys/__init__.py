@@ -1,7 +1,8 @@
 """Who is calling: from the text of ``X-API-Key`` to a key's record.
 
-``credentials`` is pure: shape, checksum, digest. ``directory`` keeps the records of the keys in
-use, so that a request costs no query; ``store`` reads them for it, ``news`` listens for edits.
+``credentials`` is pure: shape, checksum, digest; so is ``cidrs``: the networks a key may be used from.
+``directory`` keeps the records of the keys in use, so that a request costs no query; ``store`` reads them
+for it, ``news`` listens for edits.
 ``management`` is what the management API does to keys, ``tokens`` who may ask it to.
 
 **Freshness.** Every edit of a key or tier, whoever makes it, is announced by a trigger (NOTIFY), and
