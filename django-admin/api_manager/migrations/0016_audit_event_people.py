@@ -13,7 +13,9 @@ class Migration(migrations.Migration):
         AddConstraintNotValid(
             model_name="auditevent",
             constraint=models.CheckConstraint(
-                condition=models.Q(("target_type__in", ["key", "tier", "database", "token", "user", "group"])),
+                condition=models.Q(
+                    ("target_type__in", ["key", "tier", "database", "token", "user", "group"])
+                ),
                 name="audit_event_target_type_check",
             ),
         ),
