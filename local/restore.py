@@ -74,6 +74,17 @@ _PRESENT = {
                      WHERE m.user_id = u.id) AS permissions
         FROM auth_user AS u
     """,
+    # A row for each operator, so that none is left out for having no second factor.
+    "second_factor": """
+        SELECT username,
+               ARRAY(SELECT to_jsonb(d) FROM otp_totp_totpdevice AS d WHERE d.user_id = u.id) AS totp,
+               (SELECT to_jsonb(d) FROM otp_static_staticdevice AS d WHERE d.user_id = u.id
+                ORDER BY id LIMIT 1) AS static,
+               ARRAY(SELECT t.token FROM otp_static_statictoken AS t
+                     JOIN otp_static_staticdevice AS d ON d.id = t.device_id
+                     WHERE d.user_id = u.id) AS backup_codes
+        FROM auth_user AS u
+    """,
     "operator_group": """
         SELECT name,
                ARRAY(SELECT c.app_label || '.' || c.model || '.' || p.codename

@@ -56,6 +56,49 @@ UPDATE public.auth_user SET is_active = false
 WHERE :unknown = 0 AND EXISTS (SELECT FROM present.operator)
   AND username NOT IN (SELECT username FROM present.operator);
 
+-- A device that was lost since does not let its finder in, nor does one that was set up since keep its owner out.
+DELETE FROM public.otp_static_statictoken AS t
+USING public.otp_static_staticdevice AS d, public.auth_user AS u, present.second_factor AS p
+WHERE :unknown = 0 AND d.id = t.device_id AND u.id = d.user_id AND p.username = u.username;
+
+DELETE FROM public.otp_static_staticdevice AS d
+USING public.auth_user AS u, present.second_factor AS p
+WHERE :unknown = 0 AND u.id = d.user_id AND p.username = u.username;
+
+DELETE FROM public.otp_totp_totpdevice AS d
+USING public.auth_user AS u, present.second_factor AS p
+WHERE :unknown = 0 AND u.id = d.user_id AND p.username = u.username;
+
+INSERT INTO public.otp_totp_totpdevice (
+    user_id, name, confirmed, key, step, t0, digits, tolerance, drift, last_t, throttling_failure_timestamp,
+    throttling_failure_count, created_at, last_used_at
+)
+SELECT u.id, d.name, d.confirmed, d.key, d.step, d.t0, d.digits, d.tolerance, d.drift, d.last_t,
+       d.throttling_failure_timestamp, d.throttling_failure_count, d.created_at, d.last_used_at
+FROM present.second_factor AS p
+JOIN public.auth_user AS u USING (username)
+CROSS JOIN unnest(p.totp) AS device (row)
+CROSS JOIN jsonb_populate_record(NULL::public.otp_totp_totpdevice, device.row) AS d
+WHERE :unknown = 0;
+
+INSERT INTO public.otp_static_staticdevice (
+    user_id, name, confirmed, throttling_failure_timestamp, throttling_failure_count, created_at, last_used_at
+)
+SELECT u.id, d.name, d.confirmed, d.throttling_failure_timestamp, d.throttling_failure_count, d.created_at,
+       d.last_used_at
+FROM present.second_factor AS p
+JOIN public.auth_user AS u USING (username)
+CROSS JOIN jsonb_populate_record(NULL::public.otp_static_staticdevice, p.static) AS d
+WHERE :unknown = 0 AND p.static IS NOT NULL;
+
+INSERT INTO public.otp_static_statictoken (device_id, token)
+SELECT d.id, code
+FROM present.second_factor AS p
+JOIN public.auth_user AS u USING (username)
+JOIN public.otp_static_staticdevice AS d ON d.user_id = u.id
+CROSS JOIN unnest(p.backup_codes) AS code
+WHERE :unknown = 0;
+
 -- Nor does anybody get back a permission that was taken from him since, or from a group of his.
 DELETE FROM public.auth_user_groups AS m
 USING public.auth_user AS u, public.auth_group AS g, present.operator AS p

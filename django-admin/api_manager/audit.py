@@ -1,13 +1,15 @@
-"""The audit trail: who did what to which key, tier or token, written in the transaction that does it."""
+"""The audit trail: who did what to which key, tier, token, user or group, in the transaction that does it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
 import structlog
-from django.db.models import Model
+from django.contrib.auth.models import AnonymousUser, Group, User
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 
 from .client import client_ip
 from .models import APIKey, AuditEvent, ManagementToken, Tier
@@ -16,7 +18,12 @@ _TARGETS: Final = {
     APIKey: AuditEvent.Target.KEY,
     Tier: AuditEvent.Target.TIER,
     ManagementToken: AuditEvent.Target.TOKEN,
+    User: AuditEvent.Target.USER,
+    Group: AuditEvent.Target.GROUP,
 }
+
+SHOWN_ONCE: Final = {"secret": "shown once"}
+"""What an event says whose actor was shown a secret: the answer to what he did held it."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +37,21 @@ class Actor:
     @classmethod
     def of_request(cls, request: HttpRequest) -> Self:
         """The operator who sent a request to the admin site."""
+        return cls.of_user(request.user, request)
+
+    @classmethod
+    def of_user(cls, user: User | AnonymousUser, request: HttpRequest) -> Self:
+        """Somebody whom his request may not know yet, as at a login."""
         return cls(
-            name=f"admin:{request.user.get_username()}",
+            name=f"admin:{user.get_username()}",
             client_ip=client_ip(request),
             request_id=structlog.contextvars.get_contextvars().get("request_id", ""),
         )
+
+    @classmethod
+    def stranger(cls, request: HttpRequest) -> Self:
+        """Somebody who has not proved who he is."""
+        return replace(cls.of_user(AnonymousUser(), request), name="anonymous")
 
     @classmethod
     def of_command(cls, name: str) -> Self:
@@ -45,15 +62,38 @@ class Actor:
 def record(
     actor: Actor,
     action: AuditEvent.Action,
-    target: APIKey | Tier | ManagementToken,
+    target: Model,
     detail: dict[str, Any],
 ) -> None:
-    """Writes one event; ``detail`` says what changed and never holds a secret."""
+    """Writes one event; ``detail`` says what changed and never holds a secret.
+
+    KeyError for a target of no kind that the audit knows.
+    """
+    _write(actor, action, (_TARGETS[target.__class__], target.pk), detail)
+
+
+def record_seldom(
+    actor: Actor, action: AuditEvent.Action, user: User | None, detail: dict[str, Any], every: timedelta
+) -> None:
+    """Writes an event about a user, or a name that nobody has, unless there was one of its kind just now.
+
+    For what strangers can cause as often as they like: each attempt is counted and logged, and the audit,
+    which is kept for ever, has one event of each ``every``.
+    """
+    target = AuditEvent.Target.USER, user.pk if user else 0
+    earlier = AuditEvent.objects.filter(target_type=target[0], target_id=target[1], action=action)
+    if not earlier.filter(timestamp__gt=timezone.now() - every).exists():
+        _write(actor, action, target, detail)
+
+
+def _write(
+    actor: Actor, action: AuditEvent.Action, target: tuple[AuditEvent.Target, int], detail: dict[str, Any]
+) -> None:
     AuditEvent.objects.create(
         actor=actor.name,
         action=action,
-        target_type=_TARGETS[type(target)],
-        target_id=target.pk,
+        target_type=target[0],
+        target_id=target[1],
         detail=detail,
         client_ip=actor.client_ip,
         request_id=actor.request_id,
@@ -62,7 +102,7 @@ def record(
 
 def values(row: Model, fields: Iterable[str]) -> dict[str, Any]:
     """The named fields of a row as JSON values: times in ISO 8601 (UTC), related rows as their text."""
-    return {field: _plain(getattr(row, field)) for field in fields}
+    return {field: plain(getattr(row, field)) for field in fields}
 
 
 def changes(before: Model, after: Model, fields: Iterable[str]) -> dict[str, list[Any]]:
@@ -71,11 +111,14 @@ def changes(before: Model, after: Model, fields: Iterable[str]) -> dict[str, lis
     return {field: [old[field], new[field]] for field in old if old[field] != new[field]}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as it stands in JSON: times in ISO 8601 (UTC), a related row as its text, many as a list."""
     match value:
         case datetime():
             return value.astimezone(UTC).isoformat(timespec="seconds")
         case Model():
             return str(value)
+        case list() | QuerySet():
+            return sorted(str(each) for each in value)
         case _:
             return value

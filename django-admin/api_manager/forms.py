@@ -1,4 +1,4 @@
-"""What an operator may say of a key, tier or management token; the same in the admin site and in commands."""
+"""What an operator may say of a key, tier or management token, in the admin site and in commands; codes."""
 
 from datetime import timedelta
 from typing import Any, Final
@@ -13,7 +13,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from . import credentials, keys, tiers, tokens
+from . import credentials, keys, second_factor, tiers, tokens
 from .generic import ModelForm
 from .models import MAX_BURST, MAX_REFILL_HOURS, MAX_REQUESTS_PER_HOUR, APIKey, ManagementToken, Tier
 
@@ -209,3 +209,19 @@ class FindForm(forms.Form):
                 code="unknown",
             )
         return found
+
+
+class CodeForm(forms.Form):
+    """A code of the second factor: the app's, or a backup code; spaces and hyphens do not matter."""
+
+    code = forms.CharField(
+        max_length=20,
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "one-time-code", "autofocus": True}),
+    )
+
+    def clean_code(self) -> str:
+        """The code as it is compared."""
+        code = "".join(self.cleaned_data["code"].replace("-", " ").split()).lower()
+        if not second_factor.CODE.fullmatch(code):
+            raise ValidationError("Enter the six digits that the app shows, or one of your backup codes.")
+        return code

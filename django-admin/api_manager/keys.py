@@ -54,7 +54,9 @@ def issue(key: APIKey, actor: Actor, *, environment: str | None = None) -> Issue
     lower-case letters; ValueError otherwise.
     """
     issued = _save_new(key, settings.KEY_ENVIRONMENT if environment is None else environment)
-    audit.record(actor, Action.CREATED, key, audit.values(key, FIELDS) | {"hint": key.hint})
+    audit.record(
+        actor, Action.CREATED, key, audit.values(key, FIELDS) | {"hint": key.hint} | audit.SHOWN_ONCE
+    )
     return issued
 
 
@@ -75,7 +77,9 @@ def rotate(key_id: int, grace: timedelta, actor: Actor) -> Issued:
     old.save(update_fields=["expires_at"])
 
     chain = {"replaces": old.pk, "replaces_hint": old.hint}
-    audit.record(actor, Action.CREATED, new, audit.values(new, FIELDS) | {"hint": new.hint} | chain)
+    audit.record(
+        actor, Action.CREATED, new, audit.values(new, FIELDS) | {"hint": new.hint} | chain | audit.SHOWN_ONCE
+    )
     detail = {"replaced_by": new.pk, "grace_seconds": int(grace.total_seconds())}
     audit.record(actor, Action.ROTATED, old, detail | audit.values(old, ["expires_at"]))
     return issued

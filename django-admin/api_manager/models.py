@@ -554,11 +554,12 @@ class ErasedKey(models.Model):
 
 
 class AuditEvent(models.Model):
-    """Who did what to which key, tier or management token; written by both services.
+    """Who did what to which key, tier, management token, user or group; written by both services.
 
     It is changed only to erase an owner.
 
-    A restore is done to the whole database, which has no number: its ``target_id`` is 0.
+    A restore is done to the whole database, which has no number: its ``target_id`` is 0. So is that of a
+    login by a name that nobody has.
     """
 
     class Action(models.TextChoices):
@@ -574,6 +575,15 @@ class AuditEvent(models.Model):
         DELETED = "deleted"
         RESTORED = "restored"
         ERASED = "erased"
+        LOGGED_IN = "logged_in"
+        LOGIN_FAILED = "login_failed"
+        LOCKED_OUT = "locked_out"
+        UNLOCKED = "unlocked"
+        LOGGED_OUT = "logged_out"
+        PASSWORD_CHANGED = "password_changed"  # noqa: S105  # a word, not a secret
+        ENROLLED = "enrolled"
+        UNENROLLED = "unenrolled"
+        CODES_ISSUED = "codes_issued"
 
     class Target(models.TextChoices):
         """What it was done to."""
@@ -582,6 +592,8 @@ class AuditEvent(models.Model):
         TIER = "tier"
         TOKEN = "token"  # noqa: S105  # a word, not a secret
         DATABASE = "database"
+        USER = "user"
+        GROUP = "group"
 
     timestamp = models.DateTimeField(db_default=Now())
     actor = models.CharField(max_length=200, help_text="Such as admin:alice or api:token.")
@@ -598,7 +610,7 @@ class AuditEvent(models.Model):
         constraints = (
             models.CheckConstraint(
                 name="audit_event_target_type_check",
-                condition=Q(target_type__in=["key", "tier", "database", "token"]),
+                condition=Q(target_type__in=["key", "tier", "database", "token", "user", "group"]),
             ),
             models.CheckConstraint(name="audit_event_actor_check", condition=~Q(actor="")),
         )

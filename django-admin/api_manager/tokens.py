@@ -39,7 +39,9 @@ class Issued:
 def issue(token: ManagementToken, actor: Actor) -> Issued:
     """Gives an unsaved, validated token its credential and saves it."""
     issued = _save_new(token, settings.KEY_ENVIRONMENT)
-    audit.record(actor, Action.CREATED, token, audit.values(token, FIELDS) | {"hint": token.hint})
+    audit.record(
+        actor, Action.CREATED, token, audit.values(token, FIELDS) | {"hint": token.hint} | audit.SHOWN_ONCE
+    )
     return issued
 
 
@@ -61,7 +63,9 @@ def rotate(token_id: int, grace: timedelta, actor: Actor) -> Issued:
     old.save(update_fields=["expires_at"])
 
     chain = {"replaces": old.pk, "replaces_hint": old.hint}
-    audit.record(actor, Action.CREATED, new, audit.values(new, FIELDS) | {"hint": new.hint} | chain)
+    audit.record(
+        actor, Action.CREATED, new, audit.values(new, FIELDS) | {"hint": new.hint} | chain | audit.SHOWN_ONCE
+    )
     detail = {"replaced_by": new.pk, "grace_seconds": int(grace.total_seconds())}
     audit.record(actor, Action.ROTATED, old, detail | audit.values(old, ["expires_at"]))
     return issued

@@ -56,6 +56,7 @@ class Environment(BaseSettings):
     django_allowed_hosts: Words = []
     django_csrf_trusted_origins: Words = []
     django_secure: bool = False
+    django_require_2fa: bool = False
     django_static_collected: bool = False
     forwarded_allow_ips: Annotated[str, AfterValidator(_are_networks)] = "127.0.0.1"
     api_database_role: Annotated[str, Field(min_length=1, max_length=63)] = "ratelimiter_api"

@@ -7,6 +7,7 @@ from typing import Final
 
 import psycopg2
 import structlog
+from django.contrib.auth.decorators import login_not_required
 from django.db import connection
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
@@ -18,6 +19,7 @@ DEADLINE_SECONDS: Final = 2.0
 logger = structlog.get_logger(__name__)
 
 
+@login_not_required
 @never_cache
 @require_safe
 def health(_request: HttpRequest) -> JsonResponse:

@@ -63,6 +63,8 @@ def logging_config(level: str) -> dict[str, Any]:
             "django": ours,
             # Says again, and less well, what the request's own line says.
             "django.request": {**ours, "level": "CRITICAL"},
+            # Says in its words what api_manager.logins says in ours.
+            "axes": {**ours, "level": "ERROR"},
             "gunicorn.error": ours,
             # The request's own line stands for it; this one would hold the query string.
             "gunicorn.access": {"handlers": [], "level": "CRITICAL", "propagate": False},

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -31,6 +32,7 @@ _ENDED_CPU: Final = slice(13, 15)
 """cutime and cstime of /proc/<pid>/stat (proc_pid_stat(5)), counted from the field behind the name."""
 
 
+@login_not_required
 @never_cache
 @require_safe
 def metrics(_request: HttpRequest) -> HttpResponse:

@@ -1,17 +1,22 @@
-"""What surrounds every request: whose word is taken, its id, its line in the log, what a page may load."""
+"""What surrounds a request: whose word is taken, its id, its log line, what pages may load, who is let in."""
 
 import re
 import secrets
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import structlog
+from django.conf import settings
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.core.signals import got_request_exception
 from django.dispatch import receiver
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 
 from api_manager.client import client_ip, comes_from_proxy
+from api_manager.second_factor import is_enrolled
 
 # No key, which somebody may send there: a request id stands in the log and in the audit.
 _REQUEST_ID: Final = re.compile(r"(?!.{0,60}rl[km]_)[A-Za-z0-9._-]{1,64}")
@@ -77,6 +82,42 @@ class RequestMiddleware:
                 duration_ms=round((perf_counter() - started) * 1000, 2),
             )
         return response
+
+
+class SecondFactorMiddleware:
+    """Lets nobody on who has given a password and still has to show, or to set up, a second factor.
+
+    Every view is closed to him but those for strangers, the one he is led to, and the way out. Comes after
+    django-otp's middleware, which knows what a session has shown.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Serves one request."""
+        return self._get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., HttpResponse], *_: Any
+    ) -> HttpResponse | None:
+        """The way to the page that comes first, or None."""
+        if not getattr(view, "login_required", True):
+            return None
+        user: Any = request.user
+        if not user.is_authenticated or user.is_verified():
+            return None
+        if is_enrolled(user):
+            first = "second_factor_code"
+        elif settings.REQUIRE_2FA:
+            first = "second_factor"
+        else:
+            return None
+        asked = request.resolver_match.view_name if request.resolver_match else ""
+        if asked in {first, "admin:logout"}:
+            return None
+        wanted = request.get_full_path() if request.method in {"GET", "HEAD"} else reverse("admin:index")
+        return HttpResponseRedirect(f"{reverse(first)}?{urlencode({REDIRECT_FIELD_NAME: wanted})}")
 
 
 def request_id(request: HttpRequest) -> str:

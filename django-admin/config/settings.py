@@ -3,6 +3,7 @@
 Secrets have no default: what is missing or wrong stops the service with its name (see ``startup``).
 """
 
+from datetime import timedelta
 from pathlib import Path
 
 from config import environment, theme
@@ -35,6 +36,10 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_static",
+    "django_otp.plugins.otp_totp",
 ]
 
 MIDDLEWARE = [
@@ -45,12 +50,16 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.middleware.RequestMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "config.sessions.SessionLifeMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "config.metrics.ViewMetricsMiddleware",
+    "config.middleware.SecondFactorMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -92,21 +101,47 @@ STORAGES = {
     },
 }
 
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",  # first, since it lets nobody who must wait come to the next
+    "django.contrib.auth.backends.ModelBackend",
+]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
+    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
+    for name, options in {
+        "UserAttributeSimilarityValidator": {},
+        "MinimumLengthValidator": {"min_length": 12},
+        "CommonPasswordValidator": {},
+        "NumericPasswordValidator": {},
+    }.items()
 ]
 LOGIN_REDIRECT_URL = (
     "admin:index"  # for whoever asks for the login itself; the theme's form names no other page
 )
 SESSION_ENGINE = "config.sessions"
-SESSION_COOKIE_AGE = 12 * 60 * 60
+SESSION_COOKIE_AGE = 60 * 60  # of idleness; see config.sessions
+SESSION_LONGEST_AGE = 12 * 60 * 60
+# Not Strict: a link from a mail or a dashboard would lead to the login, whoever is logged in.
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
+
+# See api_manager.lockout.
+AXES_HANDLER = "api_manager.lockout.Handler"
+AXES_CLIENT_IP_CALLABLE = "api_manager.lockout.address"
+AXES_LOCKOUT_CALLABLE = "api_manager.lockout.page"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 5
+LOGIN_FAILURES_PER_ADDRESS = 20
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_DISABLE_ACCESS_LOG = True  # the audit tells of logins
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+
+# See api_manager.second_factor.
+OTP_TOTP_ISSUER = theme.NAME
+REQUIRE_2FA = ENVIRONMENT.django_require_2fa
 
 # Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody else's are.
 FORWARDED_ALLOW_IPS = ENVIRONMENT.proxies()

@@ -46,6 +46,12 @@ UNFOLD: Final[dict[str, Any]] = {
     "COLORS": _colors,
     "ENVIRONMENT": "config.theme.environment",
     "DASHBOARD_CALLBACK": "api_manager.overview.overview",
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "Change password", "link": reverse_lazy("admin:password_change")},
+            {"title": "Second factor", "link": reverse_lazy("second_factor")},
+        ]
+    },
     "SIDEBAR": {
         "navigation": [
             {

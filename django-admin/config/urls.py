@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import path
 from django.views.generic import RedirectView
 
+from api_manager.admin import people, second_factor
 from config.health import health
 from config.metrics import metrics
 
@@ -12,5 +13,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="root"),
     path("health", health, name="health"),
     path("metrics", metrics, name="metrics"),
-    path("admin/", admin.site.urls),
+    *second_factor.urls(admin.site),
+    *people.urls(admin.site),
+    path("admin/", admin.site.urls),  # last, since it takes every path below
 ]

@@ -10,7 +10,7 @@ def remains() -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-            " AND relkind IN ('r', 'p', 'S') AND relname !~ '^(django|auth)_'"
+            " AND relkind IN ('r', 'p', 'S') AND relname !~ '^(django|auth|axes|otp)_'"
             " UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
         )
         return sorted(row[0] for row in cursor.fetchall())

@@ -41,6 +41,7 @@ def test_only_the_digest_and_the_hint_of_a_new_token_are_stored(issue):
         "scopes": ["keys:read", "metrics:read"],
         "expires_at": None,
         "hint": token.hint,
+        "secret": "shown once",
     }
 
 

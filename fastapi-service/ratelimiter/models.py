@@ -292,7 +292,7 @@ class ErasedKey(Base):
 
 
 class AuditEvent(Base):
-    """Who did what to which key, tier or management token; written by both services.
+    """Who did what to which key, tier, management token, user or group; written by both services.
 
     It is changed only to erase an owner.
     """
@@ -300,7 +300,8 @@ class AuditEvent(Base):
     __tablename__ = "audit_event"
     __table_args__ = (
         CheckConstraint(
-            "target_type IN ('key', 'tier', 'database', 'token')", name="audit_event_target_type_check"
+            "target_type IN ('key', 'tier', 'database', 'token', 'user', 'group')",
+            name="audit_event_target_type_check",
         ),
         CheckConstraint("NOT (actor = '')", name="audit_event_actor_check"),
         Index("audit_event_target_idx", "target_type", "target_id"),

@@ -219,6 +219,45 @@ def test_a_revocation_is_kept_though_something_else_cannot_be_read(platform, tmp
     assert any("audit_event cannot be read" in line for line in platform.said)
 
 
+def test_second_factors_are_as_they_were_before_the_restore(platform, tmp_path):
+    def device(user, key):
+        return (
+            "INSERT INTO otp_totp_totpdevice (user_id, name, confirmed, key, step, t0, digits, tolerance,"  # noqa: S608
+            f" drift, last_t, throttling_failure_count) SELECT id, 'app', true, '{key}', 30, 0, 6, 1, 0, 7, 0"
+            f" FROM auth_user WHERE username = '{user}'"
+        )
+
+    def codes(user, code):
+        return (
+            "WITH made AS (INSERT INTO otp_static_staticdevice (user_id, name, confirmed,"  # noqa: S608
+            f" throttling_failure_count) SELECT id, 'codes', true, 0 FROM auth_user WHERE username = '{user}'"
+            f" RETURNING id) INSERT INTO otp_static_statictoken (device_id, token)"
+            f" SELECT id, '{code}' FROM made"
+        )
+
+    platform.sql(
+        "INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name, last_name,"
+        " email, date_joined) SELECT name, '', true, true, true, '', '', '', now()"
+        " FROM unnest(ARRAY['lost', 'kept', 'new']) AS name"
+    )
+    platform.sql(
+        f"{device('lost', 'aa')}; {device('kept', 'bb')}; {codes('lost', 'old')}; {codes('kept', 'keep')}"
+    )
+    path = platform.backup(tmp_path)
+    platform.sql(
+        "DELETE FROM otp_totp_totpdevice WHERE key = 'aa'; UPDATE otp_totp_totpdevice SET last_t = 9"
+    )
+    platform.sql("DELETE FROM otp_static_statictoken WHERE token = 'old'")
+    platform.sql(f"{device('lost', 'cc')}; {device('new', 'dd')}")
+    platform.restore(path)
+    devices = (
+        "SELECT username, key, last_t FROM otp_totp_totpdevice AS d JOIN auth_user AS u ON u.id = user_id"
+    )
+    assert platform.sql(f"{devices} ORDER BY 1") == [("kept", "bb", 9), ("lost", "cc", 7), ("new", "dd", 7)]
+    assert platform.sql("SELECT token FROM otp_static_statictoken") == [("keep",)]
+    assert platform.sql("SELECT count(*) FROM otp_static_staticdevice") == [(2,)]
+
+
 def test_an_operator_who_was_locked_out_since_stays_out_and_no_session_comes_back(platform, tmp_path):
     platform.sql(
         "INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name, last_name,"

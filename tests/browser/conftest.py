@@ -16,14 +16,17 @@ from tests.waiting import wait_for
 
 PICTURES = Path(__file__).parent / "pictures"
 PASSWORD = "not-a-common-one-9"
+TOTP_KEY = b"twenty-bytes-of-test"
 
 # Some of each: a revoked key, one that ends and is not used, requests of all outcomes, a drain that is gone,
-# a token, an operator of few rights.
+# a token, an operator of few rights, one with a second factor, and a name by which nobody may log in for now.
 FILL = """
 from datetime import timedelta
 from django.contrib.auth.models import Group, User
+from axes.models import AccessAttempt
 from django.utils import timezone
-from api_manager import keys, tokens
+from django_otp.plugins.otp_totp.models import TOTPDevice
+from api_manager import keys, second_factor, tokens
 from api_manager.audit import Actor
 from api_manager.models import (
     APIKey, DrainCursor, EndpointHourly, ManagementToken, RequestLog, Tier, UsageDaily, UsageHourly,
@@ -32,6 +35,11 @@ from api_manager.models import (
 
 operator = User.objects.create_superuser("olive", "olive@example.com", "PASSWORD")
 Group.objects.create(name="Support")
+tessa = User.objects.create_superuser("tessa", "tessa@example.com", "PASSWORD")
+TOTPDevice.objects.create(user=tessa, name="Authenticator app", key=b"TOTP_KEY".hex())
+second_factor.renew_backup_codes(tessa, Actor("admin:tessa"))
+AccessAttempt.objects.create(username="nobody", ip_address="127.0.0.1", failures_since_start=5)
+AccessAttempt.objects.update(attempt_time=timezone.now() + timedelta(days=1))
 actor, now = Actor("admin:olive"), timezone.now()
 names = ("Checkout", "Mobile app", "Partner feed", "A name as long as one may become, of a client far away")
 for name, tier in zip(names, ("enterprise", "pro", "basic", "free")):
@@ -55,7 +63,7 @@ keys.rotate(2, timedelta(hours=1), actor)
 keys.pause(3, actor)
 keys.revoke(4, actor)
 tokens.issue(ManagementToken(name="ci", scopes=["keys:read", "keys:write"]), actor)
-""".replace("PASSWORD", PASSWORD)
+""".replace("PASSWORD", PASSWORD).replace("TOTP_KEY", TOTP_KEY.decode())
 
 
 DATABASE = "test_browser"

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT, AxeResults
+from django_otp.oath import totp
 
-from .conftest import PASSWORD, PICTURES
+from .conftest import PASSWORD, PICTURES, TOTP_KEY
 
 SIZES = {"desk": {"width": 1440, "height": 900}, "phone": {"width": 390, "height": 844}}
 WCAG = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
@@ -45,8 +46,12 @@ PAGES = {
     "user": "/admin/auth/user/1/change/",
     "user-password": "/admin/auth/user/1/password/",
     "groups": "/admin/auth/group/",
-    "group": "/admin/auth/group/1/change/",
+    "group": "/admin/auth/group/4/change/",
+    "group-role": "/admin/auth/group/1/change/",
+    "user-second-factor": "/admin/auth/user/1/second-factor/",
+    "user-second-factor-remove": "/admin/auth/user/2/second-factor/",
     "password": "/admin/password_change/",
+    "second-factor": "/admin/second-factor/",
 }
 
 
@@ -73,12 +78,12 @@ class Visit:
         self.page.wait_for_function("window.Alpine && !document.documentElement.hasAttribute('x-cloak')")
         return answer
 
-    def log_in(self):
+    def log_in(self, username="olive", password=PASSWORD):
         self.go("/admin/login/")
-        self.page.fill("#id_username", "olive")
-        self.page.fill("#id_password", PASSWORD)
-        self.page.press("#id_password", "Enter")
-        self.page.wait_for_url(f"{self.address}/admin/")
+        self.page.fill("#id_username", username)
+        self.page.fill("#id_password", password)
+        with self.page.expect_navigation(wait_until="load"):
+            self.page.press("#id_password", "Enter")
 
     def check(self, name):
         """Look at what is shown in all forms."""
@@ -114,6 +119,7 @@ def context(browser, address):
     context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
     page = context.new_page()
     Visit(page, address).log_in()
+    assert page.url == f"{address}/admin/"
     page.close()
     yield context
     context.close()
@@ -225,6 +231,31 @@ def test_menus_open_by_the_keyboard(visit):
 def test_a_stranger_sees_the_same_house(stranger, name, path, status):
     assert stranger.go(path).status == status
     stranger.check(name)
+
+
+def test_a_login_asks_for_the_second_factor(stranger):
+    stranger.log_in("tessa")
+    stranger.check("second-factor-code")
+    stranger.page.fill("#id_code", f"{totp(TOTP_KEY):06}")
+    with stranger.page.expect_navigation(wait_until="load"):
+        stranger.page.press("#id_code", "Enter")
+    assert stranger.page.url == f"{stranger.address}/admin/"
+    for name, path in (
+        ("set-up", ""),
+        ("remove", "remove/"),
+        ("renew", "backup-codes/"),
+    ):
+        stranger.go(f"/admin/second-factor/{path}")
+        stranger.check(f"second-factor-{name}")
+    stranger.page.get_by_role("button", name="Show new codes").click()
+    stranger.page.get_by_text("the only time these backup codes are shown").wait_for()
+    stranger.check("second-factor-backup-codes")
+
+
+def test_whoever_fails_too_often_is_told_when_to_try_again(stranger):
+    stranger.log_in("nobody", "guess")
+    stranger.page.get_by_text("Too many failed logins").wait_for()
+    stranger.check("locked-out")
 
 
 def test_a_form_without_its_token_is_refused_in_the_same_look(stranger):

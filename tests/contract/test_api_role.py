@@ -25,6 +25,8 @@ from ratelimiter.database import connect
         "DELETE FROM management_token",
         "SELECT * FROM auth_user",
         "SELECT * FROM django_session",
+        "SELECT * FROM otp_totp_totpdevice",
+        "SELECT * FROM otp_static_statictoken",
         "DROP TABLE request_log_default",
     ],
 )

@@ -9,30 +9,32 @@ from django.utils.safestring import SafeString
 from api_manager.models import AuditEvent
 
 from .filters import TargetFilter
-from .links import key_url, tier_url, token_url
+from .links import group_url, key_url, tier_url, token_url, user_url
 from .readonly import ReadOnlyAdmin
 
 _URLS = {
     AuditEvent.Target.KEY: key_url,
     AuditEvent.Target.TIER: tier_url,
     AuditEvent.Target.TOKEN: token_url,
+    AuditEvent.Target.USER: user_url,
+    AuditEvent.Target.GROUP: group_url,
 }
 
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyAdmin[AuditEvent]):
-    """Who did what to which key, tier or management token, through either service."""
+    """Who did what to which key, tier, management token, user or group, through either service."""
 
-    empty_hint = "Whatever is done to a key, a tier or a token is written here."
+    empty_hint = "Whatever is done to a key, tier, token, user or group is written here, and every login."
     list_display = ("timestamp", "actor", "action", "target", "what_changed", "client_ip")
     list_filter = ("action", "target_type", TargetFilter)
     search_fields = ("=actor", "=request_id", "=target_id")
-    search_help_text = "An actor (admin:alice), a request id, or the number of a key, tier or token, in full."
+    search_help_text = "An actor (admin:alice), a request id, or the number of what it was done to, in full."
 
     @admin.display
     def target(self, event: AuditEvent) -> SafeString:
-        """The key, tier or token, and the way to it; or the database."""
-        if event.target_type == AuditEvent.Target.DATABASE:
+        """What it was done to, and the way there; the database, and a name that nobody has, have no page."""
+        if not event.target_id:
             return format_html("{}", event.target_type)
         url = _URLS[AuditEvent.Target(event.target_type)](event.target_id)
         return format_html('<a href="{}">{} {}</a>', url, event.target_type, event.target_id)

@@ -39,6 +39,16 @@ def keys_url(**filters: str | int) -> str:
     return f"{reverse('admin:api_manager_apikey_changelist')}?{urlencode(filters)}"
 
 
+def user_url(user_id: int) -> str:
+    """The page of a user."""
+    return reverse("admin:auth_user_change", args=[user_id])
+
+
+def group_url(group_id: int) -> str:
+    """The page of a group."""
+    return reverse("admin:auth_group_change", args=[group_id])
+
+
 def keys_of_tier_url(tier: Tier) -> str:
     """The list of a tier's keys."""
     return keys_url(tier__id__exact=tier.pk)

@@ -33,6 +33,9 @@ FIELDS: Final = (
 )
 """What is said of a key; the rest follows from what is done with it."""
 
+_SHOWN_ONCE: Final = {"secret": "shown once"}
+"""What the audit says of whoever was shown a key: the answer to what he asked for held it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -60,7 +63,7 @@ class KeyManager:
             key = APIKey(**{**fields, "tier": _tier(session, fields["tier"])})
             _check(key, fields)
             secret = self._store_new(session, key, self._environment)
-            _audit(session, "created", key.id, _values(key) | {"hint": key.hint}, origin)
+            _audit(session, "created", key.id, _values(key) | {"hint": key.hint} | _SHOWN_ONCE, origin)
             session.commit()
             return self._load(session, key.id), secret
 
@@ -120,7 +123,9 @@ class KeyManager:
             secret = self._store_new(session, new, old.hint.split("_")[1])
             old.expires_at = min(now + grace, old.expires_at or datetime.max.replace(tzinfo=UTC))
             chain = {"replaces": old.id, "replaces_hint": old.hint}
-            _audit(session, "created", new.id, _values(new) | {"hint": new.hint} | chain, origin)
+            _audit(
+                session, "created", new.id, _values(new) | {"hint": new.hint} | chain | _SHOWN_ONCE, origin
+            )
             detail = {
                 "replaced_by": new.id,
                 "grace_seconds": int(grace.total_seconds()),
