@@ -42,14 +42,24 @@ class Actor:
         return cls(name=f"command:{name}")
 
 
-def record(
-    actor: Actor,
-    action: AuditEvent.Action,
-    target: APIKey | Tier | ManagementToken,
-    detail: dict[str, Any],
-) -> None:
+Target = APIKey | Tier | ManagementToken
+
+
+def record(actor: Actor, action: AuditEvent.Action, target: Target, detail: dict[str, Any]) -> None:
     """Writes one event; ``detail`` says what changed and never holds a secret."""
-    AuditEvent.objects.create(
+    _event(actor, action, target, detail).save()
+
+
+def record_all(
+    actor: Actor, action: AuditEvent.Action, details: Iterable[tuple[Target, dict[str, Any]]]
+) -> None:
+    """Writes an event for each target, in few statements."""
+    events = [_event(actor, action, target, detail) for target, detail in details]
+    AuditEvent.objects.bulk_create(events, batch_size=1000)
+
+
+def _event(actor: Actor, action: AuditEvent.Action, target: Target, detail: dict[str, Any]) -> AuditEvent:
+    return AuditEvent(
         actor=actor.name,
         action=action,
         target_type=_TARGETS[type(target)],

@@ -10,23 +10,13 @@ from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminPasswordWidget,
-    UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
 )
 
-from . import credentials, foreign, keys, tiers, tokens
+from . import credentials, keys, tiers, tokens
 from .generic import ModelForm
-from .models import (
-    MAX_BURST,
-    MAX_REFILL_HOURS,
-    MAX_REQUESTS_PER_HOUR,
-    APIKey,
-    ForeignFormat,
-    ManagementToken,
-    Tier,
-)
+from .models import MAX_BURST, MAX_REFILL_HOURS, MAX_REQUESTS_PER_HOUR, APIKey, ManagementToken, Tier
 
-OWN_PREFIXES: Final = (f"{credentials.KEY_PREFIX}_", f"{credentials.MANAGEMENT_PREFIX}_")
 MAX_GRACE: Final = timedelta(days=90)
 
 
@@ -36,7 +26,7 @@ def _bounded(label: str, highest: int, **options: Any) -> forms.IntegerField:
     )
 
 
-def refill_error(burst: int, requests_per_hour: int) -> str | None:
+def _refill_error(burst: int, requests_per_hour: int) -> str | None:
     """Why a bucket of this size is refused at this rate, if it is."""
     if burst <= requests_per_hour * MAX_REFILL_HOURS:
         return None
@@ -80,7 +70,7 @@ class TierForm(ModelForm[Tier]):
         """Refuses a burst that takes too long to refill."""
         data = super().clean() or self.cleaned_data
         if data.get("burst") and data.get("requests_per_hour"):
-            error = refill_error(data["burst"], data["requests_per_hour"])
+            error = _refill_error(data["burst"], data["requests_per_hour"])
             if error:
                 self.add_error("burst", error)
         return data
@@ -128,7 +118,7 @@ class KeyForm(ModelForm[APIKey]):
         tier = data.get("tier")
         if tier is not None and not {"burst", "requests_per_hour"} & set(self.errors):
             own_burst, rate = data["burst"], data["requests_per_hour"] or tier.requests_per_hour
-            error = refill_error(own_burst or tier.burst or rate, rate)
+            error = _refill_error(own_burst or tier.burst or rate, rate)
             if error:
                 self.add_error("burst" if own_burst else "requests_per_hour", error)
         return data
@@ -188,65 +178,6 @@ class RotateForm(forms.Form):
     def grace(self) -> timedelta:
         """The answer, once the form is valid."""
         return timedelta(minutes=self.cleaned_data["grace_minutes"])
-
-
-class FormatForm(ModelForm[ForeignFormat]):
-    """What the keys of another system look like."""
-
-    prefix = forms.RegexField(
-        r"\A[!-~]*\Z",
-        required=False,
-        max_length=64,
-        widget=UnfoldAdminTextInputWidget,
-        error_messages={"invalid": "Printable ASCII without spaces only."},
-        help_text="What all of them begin with, such as sk_live_; may be empty.",
-    )
-    min_length = forms.IntegerField(
-        label="Shortest",
-        min_value=foreign.MIN_SECRET_LENGTH,
-        max_value=foreign.MAX_LENGTH,
-        widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Characters of the shortest key, with its prefix.",
-    )
-    max_length = forms.IntegerField(
-        label="Longest",
-        min_value=foreign.MIN_SECRET_LENGTH,
-        max_value=foreign.MAX_LENGTH,
-        widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Characters of the longest key.",
-    )
-
-    class Meta:  # noqa: D106  # Django's own
-        model = ForeignFormat
-        fields = ("prefix", "min_length", "max_length", "alphabet")
-        help_texts = {"alphabet": "What may follow the prefix."}  # noqa: RUF012  # Django's own
-        widgets = {"alphabet": UnfoldAdminSelectWidget}  # noqa: RUF012  # Django's own
-
-    def clean_prefix(self) -> str:
-        """Refuses the prefixes of our own credentials."""
-        prefix: str = self.cleaned_data["prefix"]
-        if prefix.startswith(OWN_PREFIXES):
-            raise ValidationError("So begin the keys and tokens that are issued here.")
-        return prefix
-
-    def clean(self) -> dict[str, Any]:
-        """Refuses keys that could be guessed, and a length that is none."""
-        data = super().clean() or self.cleaned_data
-        shortest, longest, prefix = data.get("min_length"), data.get("max_length"), data.get("prefix")
-        least = len(prefix or "") + foreign.MIN_SECRET_LENGTH
-        if shortest is not None and shortest < least:
-            self.add_error(
-                "min_length",
-                f"A key needs {foreign.MIN_SECRET_LENGTH} characters after its prefix, or it could be guessed:"
-                f" {least} in all.",
-            )
-        if shortest is not None and longest is not None and longest < shortest:
-            self.add_error("max_length", "The longest key cannot be shorter than the shortest.")
-        return data
-
-    def _get_validation_exclusions(self) -> set[str]:
-        # That a format is kept already is no error: its keys may come in several files.
-        return {*super()._get_validation_exclusions(), *self._meta.fields}
 
 
 class FindForm(forms.Form):

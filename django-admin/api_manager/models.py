@@ -105,6 +105,11 @@ class Tier(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def effective_burst(self) -> int:
+        """The tier's burst, else its rate."""
+        return self.burst or self.requests_per_hour
+
 
 class APIKey(models.Model):
     """An issued key. Only its SHA-256 digest is stored, and no key is ever deleted.

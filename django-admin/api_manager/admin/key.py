@@ -14,14 +14,14 @@ from api_manager.audit import Actor
 from api_manager.forms import KeyForm
 from api_manager.models import APIKey, Tier
 
+from .bulk import BulkPages
 from .filters import StatusFilter
 from .issuing import Operation
-from .key_pages import KeyPages
 from .links import key_link
 
 
 @admin.register(APIKey)
-class KeyAdmin(KeyPages):
+class KeyAdmin(BulkPages):
     """Issued keys. They are revoked, never deleted."""
 
     form = KeyForm
@@ -32,7 +32,7 @@ class KeyAdmin(KeyPages):
     list_select_related = ("tier", "activity")
     search_fields = ("name", "owner_email", "hint")
     search_help_text = "A part of the name, owner or hint. To look for a whole key, find it by pasting."
-    actions = ("activate", "pause", "rotate", "revoke")
+    actions = ("activate", "pause", "rotate", "retier", "revoke", "export")
     add_fieldsets = (
         (None, {"fields": ("name", "owner_email", "tier")}),
         ("Limits of its own", {"fields": ("requests_per_hour", "burst")}),

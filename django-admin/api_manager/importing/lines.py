@@ -12,9 +12,16 @@ from typing import Any, Final
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
-from api_manager import credentials
-from api_manager.forms import refill_error
-from api_manager.models import FIRST_MOMENT, LAST_MOMENT, MAX_BURST, MAX_REQUESTS_PER_HOUR, Tier
+from api_manager import cidrs, credentials
+from api_manager.models import (
+    FIRST_MOMENT,
+    LAST_MOMENT,
+    MAX_BURST,
+    MAX_NOTE_LENGTH,
+    MAX_REFILL_HOURS,
+    MAX_REQUESTS_PER_HOUR,
+    Tier,
+)
 
 MAX_ERRORS: Final = 100
 """Errors that are told one by one; the others are counted."""
@@ -119,8 +126,9 @@ class Lines:
             if text and hashlib.sha256(text.encode()).digest() == key["digest"]:
                 self.errors.add(line, name, "this is the key itself, which must not be stored")
         rate = key["requests_per_hour"] or tier.requests_per_hour
-        slow = refill_error(key["burst"] or tier.burst or rate, rate)
-        if slow:
+        burst = key["burst"] or tier.burst or rate
+        if burst > rate * MAX_REFILL_HOURS:
+            slow = f"at {rate:,} requests per hour a burst of {burst:,} takes over ten years to refill"
             self.errors.add(line, "burst" if key["burst"] else "requests_per_hour", slow)
         if not key["hint"]:
             key["hint"] = f"sha256:{key['digest'].hex()[:12]}…"
@@ -188,6 +196,14 @@ def _moment(text: str) -> datetime:
     return moment
 
 
+def _networks(text: str) -> str:
+    """Networks as PostgreSQL reads an array of them."""
+    networks = {str(cidrs.parse(each)): None for each in text.replace(",", " ").replace(";", " ").split()}
+    if len(networks) > cidrs.MAX_CIDRS:
+        raise ValueError(f"expected {cidrs.MAX_CIDRS} networks at most, not {len(networks)}")
+    return f"{{{','.join(networks)}}}"
+
+
 def _truth(text: str) -> bool:
     if text.lower() not in _TRUTH:
         raise ValueError("expected true or false")
@@ -203,11 +219,13 @@ _CHECKS: Final[dict[str, Callable[[str], Any]]] = {
     "burst": _number(MAX_BURST),
     "is_active": _truth,
     "expires_at": _moment,
+    "allowed_cidrs": _networks,
+    "note": _text(MAX_NOTE_LENGTH),
     "hint": _text(32),
 }
 """Each column, and what makes a value of its text or raises a ValueError that says what was expected."""
-_TEXTS: Final = ("name", "owner_email", "hint")
-_DEFAULTS: Final = {"owner_email": "", "is_active": True}
+_TEXTS: Final = ("name", "owner_email", "note", "hint")
+_DEFAULTS: Final = {"owner_email": "", "is_active": True, "allowed_cidrs": "{}", "note": ""}
 REQUIRED: Final = ("digest", "name", "tier")
 COLUMNS: Final = ("line", *_CHECKS)
 """What a key is told as: the number of its line, then what the file says of it; the tier by its id."""

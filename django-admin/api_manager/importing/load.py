@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from api_manager.audit import Actor
 from api_manager.models import AuditEvent, ForeignFormat, Tier
 
-from .lines import COLUMNS, MAX_ERRORS, Errors, Lines
+from .lines import COLUMNS, MAX_ERRORS, Errors, LineError, Lines
 
 MAX_FORMATS: Final = 20
 """Formats that are kept at most: the API compares each unknown string with all of them."""
@@ -24,7 +24,8 @@ MAX_LINE_BYTES: Final = 1 << 16
 _TABLE: Final = """
     CREATE TEMPORARY TABLE imported_key (
         line bigint, digest bytea, name text, owner_email text, tier bigint, requests_per_hour bigint,
-        burst bigint, is_active boolean, expires_at timestamptz, hint text
+        burst bigint, is_active boolean, expires_at timestamptz, allowed_cidrs cidr[],
+        note text, hint text
     ) ON COMMIT DROP
 """
 _COPY: Final = f"COPY imported_key ({', '.join(COLUMNS)}) FROM STDIN"
@@ -42,9 +43,10 @@ _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "
 # As audit.values has it, and so as every other key that was issued.
 _INSERT: Final = """
     WITH added AS (
-        INSERT INTO api_key
-            (digest, name, owner_email, tier_id, requests_per_hour, burst, is_active, expires_at, hint)
-        SELECT digest, name, owner_email, tier, requests_per_hour, burst, is_active, expires_at, hint
+        INSERT INTO api_key (digest, name, owner_email, tier_id, requests_per_hour, burst, is_active,
+            expires_at, allowed_cidrs, note, hint)
+        SELECT digest, name, owner_email, tier, requests_per_hour, burst, is_active,
+            expires_at, allowed_cidrs, note, hint
         FROM imported_key ORDER BY line
         ON CONFLICT (digest) DO NOTHING
         RETURNING *
@@ -54,7 +56,8 @@ _INSERT: Final = """
         'name', added.name, 'owner_email', owner_email, 'tier', tier.name,
         'requests_per_hour', added.requests_per_hour, 'burst', added.burst, 'is_active', is_active,
         'expires_at', to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"'),
-        'hint', hint, 'imported_from', %(source)s::text
+        'allowed_cidrs', to_jsonb(allowed_cidrs::text[]), 'note', note, 'hint', hint,
+        'imported_from', %(source)s::text
     )
     FROM added JOIN tier ON tier.id = added.tier_id ORDER BY added.id
 """
@@ -127,11 +130,12 @@ def _find_doubles(cursor: Any, errors: Errors) -> None:
     cursor.execute("ANALYZE imported_key")
     cursor.execute(_DOUBLES, [MAX_ERRORS])
     doubles = cursor.fetchall()
-    for line, first, _ in doubles:
-        errors.add(line, "digest", f"the same digest stands on line {first}")
     if doubles:
-        errors.count += doubles[0][2] - len(doubles)
-    errors.first.sort(key=lambda error: error.line)
+        errors.count += doubles[0][2]
+        told = [
+            LineError(line, "digest", f"the same digest stands on line {first}") for line, first, _ in doubles
+        ]
+        errors.first = sorted([*errors.first, *told], key=lambda error: error.line)[:MAX_ERRORS]
 
 
 def _keep(format_: ForeignFormat) -> bool:

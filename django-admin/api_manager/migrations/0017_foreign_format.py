@@ -19,7 +19,7 @@ def announce_as_before(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("api_manager", "0014_rollups")]
+    dependencies = [("api_manager", "0015_key_restrictions")]
 
     operations = [
         migrations.AlterField(

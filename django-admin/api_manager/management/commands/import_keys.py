@@ -9,8 +9,8 @@ from django.db import DatabaseError
 
 from api_manager import progress
 from api_manager.audit import Actor
-from api_manager.forms import FormatForm
 from api_manager.importing import load
+from api_manager.importing.forms import FormatForm
 from api_manager.importing.lines import COLUMNS, REQUIRED
 from api_manager.models import ForeignFormat
 

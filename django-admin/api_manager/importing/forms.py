@@ -1,0 +1,76 @@
+"""What the keys of another system look like, as an operator states it."""
+
+from typing import Any, Final
+
+from django import forms
+from django.core.exceptions import ValidationError
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from api_manager import credentials, foreign
+from api_manager.generic import ModelForm
+from api_manager.models import ForeignFormat
+
+_OWN_PREFIXES: Final = (f"{credentials.KEY_PREFIX}_", f"{credentials.MANAGEMENT_PREFIX}_")
+
+
+class FormatForm(ModelForm[ForeignFormat]):
+    """What the keys of another system look like."""
+
+    prefix = forms.RegexField(
+        r"\A[!-~]*\Z",
+        required=False,
+        max_length=64,
+        widget=UnfoldAdminTextInputWidget,
+        error_messages={"invalid": "Printable ASCII without spaces only."},
+        help_text="What all of the keys begin with, such as sk_live_; may be empty.",
+    )
+    min_length = forms.IntegerField(
+        label="Shortest",
+        min_value=foreign.MIN_SECRET_LENGTH,
+        max_value=foreign.MAX_LENGTH,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="Characters of the shortest key, with its prefix.",
+    )
+    max_length = forms.IntegerField(
+        label="Longest",
+        min_value=foreign.MIN_SECRET_LENGTH,
+        max_value=foreign.MAX_LENGTH,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="Characters of the longest key.",
+    )
+
+    class Meta:  # noqa: D106  # Django's own
+        model = ForeignFormat
+        fields = ("prefix", "min_length", "max_length", "alphabet")
+        help_texts = {"alphabet": "What may follow the prefix."}  # noqa: RUF012  # Django's own
+        widgets = {"alphabet": UnfoldAdminSelectWidget}  # noqa: RUF012  # Django's own
+
+    def clean_prefix(self) -> str:
+        """Refuses the prefixes of our own credentials."""
+        prefix: str = self.cleaned_data["prefix"]
+        if prefix.startswith(_OWN_PREFIXES):
+            raise ValidationError("So begin the keys and tokens that are issued here.")
+        return prefix
+
+    def clean(self) -> dict[str, Any]:
+        """Refuses keys that could be guessed, and a length that is none."""
+        data = super().clean() or self.cleaned_data
+        shortest, longest, prefix = data.get("min_length"), data.get("max_length"), data.get("prefix")
+        least = len(prefix or "") + foreign.MIN_SECRET_LENGTH
+        if shortest is not None and shortest < least:
+            secret = foreign.MIN_SECRET_LENGTH
+            text = (
+                f"A key needs {secret} characters after its prefix, or it could be guessed: {least} in all."
+            )
+            self.add_error("min_length", text)
+        if shortest is not None and longest is not None and longest < shortest:
+            self.add_error("max_length", "The longest key cannot be shorter than the shortest.")
+        return data
+
+    def _get_validation_exclusions(self) -> set[str]:
+        # That a format is kept already is no error: its keys may come in several files.
+        return {*super()._get_validation_exclusions(), *self._meta.fields}
