@@ -16,12 +16,13 @@ from api_manager.models import APIKey, Tier
 
 from .bulk import BulkPages
 from .filters import StatusFilter
+from .importing import ImportPages
 from .issuing import Operation
 from .links import key_link
 
 
 @admin.register(APIKey)
-class KeyAdmin(BulkPages):
+class KeyAdmin(BulkPages, ImportPages):
     """Issued keys. They are revoked, never deleted."""
 
     form = KeyForm

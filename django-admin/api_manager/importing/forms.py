@@ -1,5 +1,6 @@
 """What the keys of another system look like, as an operator states it."""
 
+from base64 import b64decode, b64encode
 from typing import Any, Final
 
 from django import forms
@@ -14,6 +15,9 @@ from api_manager import credentials, foreign
 from api_manager.generic import ModelForm
 from api_manager.models import ForeignFormat
 
+MAX_UPLOAD_BYTES: Final = 600_000
+"""Some 5,000 keys. nginx lets 1 MB pass, and the file comes back in base64."""
+_MAX_NAME_LENGTH: Final = 100
 _OWN_PREFIXES: Final = (f"{credentials.KEY_PREFIX}_", f"{credentials.MANAGEMENT_PREFIX}_")
 
 
@@ -74,3 +78,43 @@ class FormatForm(ModelForm[ForeignFormat]):
     def _get_validation_exclusions(self) -> set[str]:
         # That a format is kept already is no error: its keys may come in several files.
         return {*super()._get_validation_exclusions(), *self._meta.fields}
+
+
+class UploadForm(FormatForm):
+    """A file of keys and their format; once it has been looked at, the file comes back as the page has it."""
+
+    file = forms.FileField(
+        required=False,
+        allow_empty_file=True,
+        widget=forms.FileInput(attrs={"class": "file-input", "accept": ".csv,text/csv"}),
+        help_text=f"CSV in UTF-8, {MAX_UPLOAD_BYTES // 1000} kB at most; its first line names the columns.",
+    )
+    content = forms.CharField(required=False, widget=forms.HiddenInput)
+    file_name = forms.CharField(required=False, max_length=_MAX_NAME_LENGTH, widget=forms.HiddenInput)
+
+    def clean(self) -> dict[str, Any]:
+        """Finds the file, and refuses one that is missing or too large."""
+        data = super().clean()
+        upload = data.get("file")
+        if upload is not None:
+            self.uploaded, self.name = upload.read(MAX_UPLOAD_BYTES + 1), upload.name[-_MAX_NAME_LENGTH:]
+        else:
+            self.uploaded, self.name = _decoded(data.get("content", "")), data.get("file_name", "")
+        if not self.name:
+            self.add_error("file", "Choose a file.")
+        elif len(self.uploaded) > MAX_UPLOAD_BYTES:
+            self.add_error("file", "This is too large for a page; manage.py import_keys takes any size.")
+        return data
+
+    @property
+    def again(self) -> dict[str, str]:
+        """What the page that asks whether it is meant sends again."""
+        kept = {name: str(self.cleaned_data[name]) for name in self._meta.fields}
+        return kept | {"content": b64encode(self.uploaded).decode(), "file_name": self.name}
+
+
+def _decoded(content: str) -> bytes:
+    try:
+        return b64decode(content, validate=True)
+    except ValueError:
+        return b""
