@@ -42,12 +42,12 @@ def test_revoking_many_asks_for_a_reason_and_their_number(site: Client, issue):
     assert "Another 1 of those you chose is revoked already" in page.text
     assert revoked() == {done}
 
-    for wrong in (
-        {"count": "3", "reason": "leaked"},
-        {"count": "2", "reason": " "},
-        {"count": "", "reason": "x"},
+    for count, reason, error in (
+        ("3", "leaked", "There are 2."),
+        ("2", " ", "This field is required."),
+        ("", "leaked", "This field is required."),
     ):
-        assert 'class="errorlist' in act(site, "revoke", first, second, done, **wrong).text
+        assert error in act(site, "revoke", first, second, done, count=count, reason=reason).text
     pasted = act(site, "revoke", first, second, done, count="2", reason=credentials.generate())
     assert "This holds an API key" in pasted.text
     assert revoked() == {done}

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 
 from api_manager import audit, credentials, keys
 from api_manager.audit import Actor
-from api_manager.importing import lines, load
+from api_manager.importing import formats, lines, load
 from api_manager.models import APIKey, AuditEvent, ForeignFormat, Tier
 
 FORMAT = ("--prefix", "sk_live_", "--length", "32-40")
@@ -232,7 +232,7 @@ def test_a_corrected_format_is_kept_beside_the_wrong_one_and_not_without_end(imp
     import_file(text)
     assert "The format of the keys is new" in import_file(text, "--alphabet", "hex")
     assert ForeignFormat.objects.count() == AuditEvent.objects.filter(action="imported").count() == 2
-    for number in range(load.MAX_FORMATS - 2):
+    for number in range(formats.MAX_FORMATS - 2):
         ForeignFormat.objects.create(prefix="x", min_length=20 + number, max_length=90, alphabet="hex")
     with pytest.raises(CommandError, match="Nothing was imported: 20 formats of keys are known"):
         import_file(text, "--length", "50")

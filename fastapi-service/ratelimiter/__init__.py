@@ -8,8 +8,8 @@ The architecture on one page. Imports point one way::
 nor SQLAlchemy; only ``app`` and the entry points read ``settings``. import-linter holds this.
 
 **A request** (``api.decisions``). ``X-API-Key`` → SHA-256 → ``keys.directory`` (in this process; on a
-miss shape and checksum are looked at, and garbage ends there; else it is one indexed SELECT in a
-thread) → ``limiter.policy`` → ``limiter.denials`` (what Redis would only repeat), else
+miss shape and checksum are looked at, or the formats of imported keys, and garbage ends there; else it is
+one indexed SELECT in a thread) → ``limiter.policy`` → ``limiter.denials`` (what Redis would only repeat), else
 ``limiter.token_bucket`` (one round trip, shared by all that arrive together) → ``limiter.decision`` →
 ``api.answers`` → ``protocol``.
 

@@ -200,7 +200,7 @@ def test_many_keys_are_revoked_after_a_question(visit):
     visit.page.fill("#id_count", "9999")
     visit.check("keys-revoke")
     visit.page.get_by_role("button", name="Revoke").click()
-    visit.page.wait_for_selector(".errorlist, [id$=error]")
+    visit.page.wait_for_selector("form .errors")
     visit.check("keys-revoke-wrong")
 
 

@@ -1,7 +1,7 @@
 """What is done with many keys from their list: revoked, moved to another tier, exported."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -118,7 +118,7 @@ class BulkPages(KeyPages):
     ) -> list[APIKey]:
         """Does it, and writes it into Django's history too."""
         done = deed(list(chosen.order_by().values_list("pk", flat=True)), Actor.of_request(request))
-        LogEntry.objects.log_actions(request.user.pk, done, CHANGE, message)
+        LogEntry.objects.log_actions(cast("int", request.user.pk), done, CHANGE, message)
         return done
 
     def _ask(

@@ -8,9 +8,10 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from api_manager.audit import Actor
+from api_manager.importing.formats import TooManyFormatsError
 from api_manager.importing.forms import UploadForm
 from api_manager.importing.lines import COLUMNS, REQUIRED
-from api_manager.importing.load import Report, Source, TooManyFormatsError, load
+from api_manager.importing.load import Report, Source, load
 
 from .key_pages import KeyPages
 

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from api_manager import credentials, keys
 from api_manager.audit import Actor
 from api_manager.forms import KeyForm
+from api_manager.importing import formats
 from api_manager.models import APIKey, Tier
 
 from .bulk import BulkPages
@@ -86,7 +87,8 @@ class KeyAdmin(BulkPages, ImportPages):
         self, request: HttpRequest, queryset: QuerySet[APIKey], search_term: str
     ) -> tuple[QuerySet[APIKey], bool]:
         """Searches as usual, but warns whoever pasted a whole key."""
-        if any(credentials.is_well_formed(word) for word in search_term.split()):
+        words = search_term.split()
+        if any(credentials.is_well_formed(word) or formats.shows_itself(word) for word in words):
             self.message_user(
                 request,
                 "That is a whole key, and it now stands in this page's address and in the browser's history. "

@@ -15,6 +15,8 @@ from api_manager import credentials, foreign
 from api_manager.generic import ModelForm
 from api_manager.models import ForeignFormat
 
+from . import formats
+
 MAX_UPLOAD_BYTES: Final = 600_000
 """Some 5,000 keys. nginx lets 1 MB pass, and the file comes back in base64."""
 _MAX_NAME_LENGTH: Final = 100
@@ -24,7 +26,7 @@ _OWN_PREFIXES: Final = (f"{credentials.KEY_PREFIX}_", f"{credentials.MANAGEMENT_
 class FormatForm(ModelForm[ForeignFormat]):
     """What the keys of another system look like."""
 
-    prefix = forms.RegexField(
+    prefix = forms.RegexField(  # type: ignore[assignment]  # a field, which never becomes the form's own prefix
         r"\A[!-~]*\Z",
         required=False,
         max_length=64,
@@ -49,7 +51,7 @@ class FormatForm(ModelForm[ForeignFormat]):
 
     class Meta:  # noqa: D106  # Django's own
         model = ForeignFormat
-        fields = ("prefix", "min_length", "max_length", "alphabet")
+        fields = formats.FIELDS
         help_texts = {"alphabet": "What may follow the prefix."}  # noqa: RUF012  # Django's own
         widgets = {"alphabet": UnfoldAdminSelectWidget}  # noqa: RUF012  # Django's own
 
@@ -62,7 +64,8 @@ class FormatForm(ModelForm[ForeignFormat]):
 
     def clean(self) -> dict[str, Any]:
         """Refuses keys that could be guessed, and a length that is none."""
-        data = super().clean() or self.cleaned_data
+        # Not Django's own clean: that a format is kept already is no error, its keys may come in several files.
+        data = self.cleaned_data
         shortest, longest, prefix = data.get("min_length"), data.get("max_length"), data.get("prefix")
         least = len(prefix or "") + foreign.MIN_SECRET_LENGTH
         if shortest is not None and shortest < least:
@@ -74,10 +77,6 @@ class FormatForm(ModelForm[ForeignFormat]):
         if shortest is not None and longest is not None and longest < shortest:
             self.add_error("max_length", "The longest key cannot be shorter than the shortest.")
         return data
-
-    def _get_validation_exclusions(self) -> set[str]:
-        # That a format is kept already is no error: its keys may come in several files.
-        return {*super()._get_validation_exclusions(), *self._meta.fields}
 
 
 class UploadForm(FormatForm):
@@ -109,7 +108,7 @@ class UploadForm(FormatForm):
     @property
     def again(self) -> dict[str, str]:
         """What the page that asks whether it is meant sends again."""
-        kept = {name: str(self.cleaned_data[name]) for name in self._meta.fields}
+        kept = {name: str(self.cleaned_data[name]) for name in formats.FIELDS}
         return kept | {"content": b64encode(self.uploaded).decode(), "file_name": self.name}
 
 

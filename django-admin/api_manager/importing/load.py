@@ -15,10 +15,9 @@ from django.db import connection, transaction
 from api_manager.audit import Actor
 from api_manager.models import AuditEvent, ForeignFormat, Tier
 
+from . import formats
 from .lines import COLUMNS, MAX_ERRORS, Errors, LineError, Lines
 
-MAX_FORMATS: Final = 20
-"""Formats that are kept at most: the API compares each unknown string with all of them."""
 MAX_LINE_BYTES: Final = 1 << 16
 
 _TABLE: Final = """
@@ -66,10 +65,6 @@ Progress = Callable[[int], None]
 """Is told how many bytes of the file have been read so far, now and then."""
 
 
-class TooManyFormatsError(Exception):
-    """There are as many formats as may be; the text says so, to an operator."""
-
-
 @dataclass(frozen=True)
 class Report:
     """What an import did, or would do: keys by tier that are new, and that are here already."""
@@ -103,7 +98,7 @@ def load(
 ) -> Report:
     """Import the keys of a file, which have a format; where there are errors, or to try it, nothing changes.
 
-    Raises ``TooManyFormatsError``; ``DatabaseError``.
+    Raises ``formats.TooManyFormatsError``; ``DatabaseError``.
     """
     lines = Lines(_text(source.file, progress), Tier.objects.all())
     tiers: list[tuple[str, int, int]] = []
@@ -116,7 +111,7 @@ def load(
         if not lines.errors.count:
             cursor.execute(_COUNTS)
             tiers = cursor.fetchall()
-            is_format_new = _keep(format_)
+            is_format_new = formats.keep(format_)
         is_done = not (lines.errors.count or dry_run)
         if is_done:
             _insert(cursor, Report(lines.errors, tiers, is_format_new, is_done), source.name, format_, actor)
@@ -136,17 +131,6 @@ def _find_doubles(cursor: Any, errors: Errors) -> None:
             LineError(line, "digest", f"the same digest stands on line {first}") for line, first, _ in doubles
         ]
         errors.first = sorted([*errors.first, *told], key=lambda error: error.line)[:MAX_ERRORS]
-
-
-def _keep(format_: ForeignFormat) -> bool:
-    """Keep a format; whether it is new."""
-    said = {name: getattr(format_, name) for name in ("prefix", "min_length", "max_length", "alphabet")}
-    if ForeignFormat.objects.filter(**said).exists():
-        return False
-    if ForeignFormat.objects.count() >= MAX_FORMATS:
-        raise TooManyFormatsError(f"{MAX_FORMATS} formats of keys are known, and no more may be.")
-    ForeignFormat.objects.create(**said)
-    return True
 
 
 def _insert(cursor: Any, report: Report, source: str, format_: ForeignFormat, actor: Actor) -> None:

@@ -9,7 +9,7 @@ from django.db import DatabaseError
 
 from api_manager import progress
 from api_manager.audit import Actor
-from api_manager.importing import load
+from api_manager.importing import formats, load
 from api_manager.importing.forms import FormatForm
 from api_manager.importing.lines import COLUMNS, REQUIRED
 from api_manager.models import ForeignFormat
@@ -65,7 +65,7 @@ class Command(BaseCommand):
             )
         try:
             report = self._load(file, form.instance, dry_run=dry_run)
-        except (OSError, DatabaseError, load.TooManyFormatsError) as exc:
+        except (OSError, DatabaseError, formats.TooManyFormatsError) as exc:
             raise CommandError(f"Nothing was imported: {exc}") from exc
         if report.errors.count:
             for error in report.errors.first:
