@@ -64,7 +64,7 @@ class FormatForm(ModelForm[ForeignFormat]):
 
     def clean(self) -> dict[str, Any]:
         """Refuses keys that could be guessed, and a length that is none."""
-        # Not Django's own clean: that a format is kept already is no error, its keys may come in several files.
+        # Without Django's own: that a format is kept already is no error, its keys may come in several files.
         data = self.cleaned_data
         shortest, longest, prefix = data.get("min_length"), data.get("max_length"), data.get("prefix")
         least = len(prefix or "") + foreign.MIN_SECRET_LENGTH
