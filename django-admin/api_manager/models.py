@@ -295,7 +295,7 @@ class ForeignFormat(models.Model):
         length = (
             self.min_length if self.min_length == self.max_length else f"{self.min_length}-{self.max_length}"
         )
-        return f"{self.prefix}… {length} {self.alphabet}"
+        return f"{self.prefix}…, {length} characters, {self.alphabet}"
 
 
 class ManagementToken(models.Model):

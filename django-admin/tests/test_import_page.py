@@ -34,7 +34,7 @@ def test_a_file_is_shown_before_it_is_imported(site: Client):
     page = upload(site)
     assert "Nothing has been changed yet" in page.text
     assert "New keys 3 in the tier free 3 Here already, left as they are 0" in plain(page)
-    assert "sk_live_… 32 base62" in page.text
+    assert "sk_live_…, 32 characters, base62" in page.text
     assert not APIKey.objects.exists()
     assert not ForeignFormat.objects.exists()
 

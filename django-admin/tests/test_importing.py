@@ -73,12 +73,12 @@ def test_every_column_is_taken_over(import_file):
     assert (event.target_type, event.target_id) == ("database", 0)
     assert event.detail == {
         "file": "keys.csv",
-        "format": "sk_live_… 32-40 base62",
+        "format": "sk_live_…, 32-40 characters, base62",
         "keys": 2,
         "tier free": 1,
         "tier pro": 1,
     }
-    assert str(ForeignFormat.objects.get()) == "sk_live_… 32-40 base62"
+    assert str(ForeignFormat.objects.get()) == "sk_live_…, 32-40 characters, base62"
 
 
 def test_a_second_run_changes_nothing_and_says_so(import_file):
