@@ -292,10 +292,8 @@ class ForeignFormat(models.Model):
         )
 
     def __str__(self) -> str:
-        length = (
-            self.min_length if self.min_length == self.max_length else f"{self.min_length}-{self.max_length}"
-        )
-        return f"{self.prefix}…, {length} characters, {self.alphabet}"
+        longest = "" if self.min_length == self.max_length else f"-{self.max_length}"
+        return f"{self.prefix}…, {self.min_length}{longest} characters, {self.alphabet}"
 
 
 class ManagementToken(models.Model):
