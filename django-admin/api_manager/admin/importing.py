@@ -27,7 +27,7 @@ class ImportPages(KeyPages):
         """Takes a file, tries it, and imports it when it has come back confirmed."""
         if not self.has_add_permission(request):
             raise PermissionDenied
-        form = UploadForm(request.POST or None, request.FILES or None, initial={"alphabet": "base62"})
+        form = UploadForm(request.POST or None, request.FILES or None)
         report = None
         if form.is_valid():
             try:
@@ -42,7 +42,7 @@ class ImportPages(KeyPages):
 
     def _load(self, request: HttpRequest, form: UploadForm, *, dry_run: bool) -> Report:
         source = Source(form.name, io.BytesIO(form.uploaded))
-        return load(source, form.instance, Actor.of_request(request), lambda _bytes: None, dry_run=dry_run)
+        return load(source, form.stated, Actor.of_request(request), lambda _bytes: None, dry_run=dry_run)
 
 
 def _summary(report: Report) -> str:

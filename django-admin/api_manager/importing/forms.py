@@ -12,7 +12,6 @@ from unfold.widgets import (
 )
 
 from api_manager import credentials, foreign
-from api_manager.generic import ModelForm
 from api_manager.models import ForeignFormat
 
 from . import formats
@@ -23,7 +22,7 @@ _MAX_NAME_LENGTH: Final = 100
 _OWN_PREFIXES: Final = (f"{credentials.KEY_PREFIX}_", f"{credentials.MANAGEMENT_PREFIX}_")
 
 
-class FormatForm(ModelForm[ForeignFormat]):
+class FormatForm(forms.Form):
     """What the keys of another system look like."""
 
     prefix = forms.RegexField(  # type: ignore[assignment]  # a field, which never becomes the form's own prefix
@@ -49,11 +48,17 @@ class FormatForm(ModelForm[ForeignFormat]):
         help_text="Characters of the longest key.",
     )
 
-    class Meta:  # noqa: D106  # Django's own
-        model = ForeignFormat
-        fields = formats.FIELDS
-        help_texts = {"alphabet": "What may follow the prefix."}  # noqa: RUF012  # Django's own
-        widgets = {"alphabet": UnfoldAdminSelectWidget}  # noqa: RUF012  # Django's own
+    alphabet = forms.ChoiceField(
+        choices=ForeignFormat.Alphabet.choices,
+        initial=ForeignFormat.Alphabet.BASE62,
+        widget=UnfoldAdminSelectWidget,
+        help_text="What may follow the prefix.",
+    )
+
+    @property
+    def stated(self) -> ForeignFormat:
+        """The answer, once the form is valid; it may be kept already."""
+        return ForeignFormat(**{name: self.cleaned_data[name] for name in formats.FIELDS})
 
     def clean_prefix(self) -> str:
         """Refuses the prefixes of our own credentials."""
@@ -64,7 +69,6 @@ class FormatForm(ModelForm[ForeignFormat]):
 
     def clean(self) -> dict[str, Any]:
         """Refuses keys that could be guessed, and a length that is none."""
-        # Without Django's own: that a format is kept already is no error, its keys may come in several files.
         data = self.cleaned_data
         shortest, longest, prefix = data.get("min_length"), data.get("max_length"), data.get("prefix")
         least = len(prefix or "") + foreign.MIN_SECRET_LENGTH

@@ -64,7 +64,7 @@ class Command(BaseCommand):
                 "; ".join(f"{_OPTIONS[name]}: {' '.join(map(str, why))}" for name, why in errors)
             )
         try:
-            report = self._load(file, form.instance, dry_run=dry_run)
+            report = self._load(file, form.stated, dry_run=dry_run)
         except (OSError, DatabaseError, formats.TooManyFormatsError) as exc:
             raise CommandError(f"Nothing was imported: {exc}") from exc
         if report.errors.count:
