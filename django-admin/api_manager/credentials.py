@@ -33,6 +33,7 @@ _IN_TEXT: Final = re.compile(
     rf"(?:{KEY_PREFIX}|{MANAGEMENT_PREFIX})_[a-z]{{1,10}}_[0-9A-Za-z]{{12}}", re.ASCII
 )
 """More of a credential than a hint shows."""
+_HINT: Final = re.compile(rf"(?:{KEY_PREFIX}|{MANAGEMENT_PREFIX})_([a-z]{{1,10}})_", re.ASCII)
 
 
 def generate(environment: str = "live", prefix: str = KEY_PREFIX) -> str:
@@ -63,6 +64,12 @@ def hint(credential: str) -> str:
     """What of a credential may be shown, such as ``rlk_live_3fA9…x9Zq``."""
     prefix, environment, random = credential.split("_")
     return f"{prefix}_{environment}_{random[:4]}…{random[-4:]}"
+
+
+def environment(hint: str) -> str | None:
+    """The environment of the credential that a hint shows; ``None``: it is a key of another system."""
+    shown = _HINT.match(hint)
+    return shown[1] if shown else None
 
 
 def _checksum(body: str) -> str:

@@ -15,6 +15,7 @@ from unfold.widgets import (
 
 from . import credentials, keys, second_factor, tiers, tokens
 from .generic import ModelForm
+from .importing import formats
 from .models import MAX_BURST, MAX_REFILL_HOURS, MAX_REQUESTS_PER_HOUR, APIKey, ManagementToken, Tier
 
 MAX_GRACE: Final = timedelta(days=90)
@@ -197,12 +198,14 @@ class FindForm(forms.Form):
     def clean_key(self) -> APIKey:
         """The key's row."""
         secret = self.cleaned_data["key"]
-        if not credentials.is_well_formed(secret):
+        self.has_format = credentials.is_well_formed(secret) or formats.is_one(secret)
+        # An imported key is found even where its format was stated wrongly: the page then says so.
+        found = APIKey.objects.filter(digest=credentials.digest(secret)).first() if secret.isascii() else None
+        if found is None and not self.has_format:
             raise ValidationError(
                 "This is not a key of ours: its shape or its checksum is wrong. Was it copied whole?",
                 code="malformed",
             )
-        found = APIKey.objects.filter(digest=credentials.digest(secret)).first()
         if found is None:
             raise ValidationError(
                 "The key is well formed, but unknown here: it was never issued by this installation.",

@@ -72,7 +72,8 @@ def rotate(key_id: int, grace: timedelta, actor: Actor) -> Issued:
     old = _locked(key_id)
     refuse_unrotatable(old)
     new = APIKey(**{name: getattr(old, name) for name in FIELDS}, replaces=old)
-    issued = _save_new(new, _environment(old))
+    # The successor of an imported key is one of ours.
+    issued = _save_new(new, credentials.environment(old.hint) or settings.KEY_ENVIRONMENT)
     old.expires_at = _earliest(timezone.now() + grace, old.expires_at)
     old.save(update_fields=["expires_at"])
 
@@ -125,11 +126,6 @@ def revoke(key_id: int, actor: Actor, reason: str = "") -> bool:
     key.save(update_fields=["revoked_at", "revoked_reason"])
     audit.record(actor, Action.REVOKED, key, {"hint": key.hint} | ({"reason": reason} if reason else {}))
     return True
-
-
-def _environment(key: APIKey) -> str:
-    """The middle word of a key's secret, such as ``live``."""
-    return key.hint.split("_")[1]
 
 
 def _locked(key_id: int) -> APIKey:

@@ -1,4 +1,4 @@
-"""The shared schema: tiers, keys, management tokens, the request log, usage, audit and the drain's cursor.
+"""The shared schema: tiers, keys, foreign formats, tokens, the request log, usage, audit, the drain's cursor.
 
 These models and the migrations made from them are the only definition of the tables;
 the API service mirrors them in ``ratelimiter.models``, and a contract test proves the two
@@ -15,6 +15,7 @@ from django.db.models.functions import Length, Now
 from django.db.models.lookups import Exact, IsNull, LessThanOrEqual
 from django.utils import timezone
 
+from . import foreign
 from .cidrs import MAX_CIDRS
 from .fields import CidrArrayField
 
@@ -103,6 +104,11 @@ class Tier(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def effective_burst(self) -> int:
+        """The tier's burst, else its rate."""
+        return self.burst or self.requests_per_hour
 
 
 class APIKey(models.Model):
@@ -238,6 +244,56 @@ class APIKey(models.Model):
     def effective_burst(self) -> int:
         """The key's own burst, else its tier's, else the effective rate."""
         return self.burst or self.tier.burst or self.effective_requests_per_hour
+
+
+class ForeignFormat(models.Model):
+    """What the keys of another system look like that were imported; the API looks up no other foreign string.
+
+    See ``api_manager.foreign`` for what each field means.
+    """
+
+    class Alphabet(models.TextChoices):
+        """What may follow the prefix."""
+
+        HEX = "hex", "hex: 0-9, a-f, A-F"
+        BASE62 = "base62", "base62: letters and digits"
+        BASE64URL = "base64url", "base64url: letters, digits, - and _"
+        VISIBLE = "visible", "visible: any character of ASCII but the space"
+
+    prefix = models.CharField(max_length=64, blank=True)
+    min_length = models.SmallIntegerField(help_text="Of a whole key, with its prefix.")
+    max_length = models.SmallIntegerField()
+    alphabet = models.CharField(max_length=10, choices=Alphabet)
+    created_at = models.DateTimeField("created", db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "foreign_format"
+        ordering = ("id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=["prefix", "min_length", "max_length", "alphabet"], name="foreign_format_key"
+            ),
+            models.CheckConstraint(
+                name="foreign_format_prefix_check",
+                condition=Q(prefix__regex=r"^[!-~]*$") & ~Q(prefix__regex=r"^rl[km]_"),
+            ),
+            models.CheckConstraint(
+                name="foreign_format_length_check",
+                condition=Q(
+                    min_length__gte=Length("prefix") + foreign.MIN_SECRET_LENGTH,
+                    max_length__gte=F("min_length"),
+                    max_length__lte=foreign.MAX_LENGTH,
+                ),
+            ),
+            models.CheckConstraint(
+                name="foreign_format_alphabet_check",
+                condition=Q(alphabet__in=["hex", "base62", "base64url", "visible"]),
+            ),
+        )
+
+    def __str__(self) -> str:
+        longest = "" if self.min_length == self.max_length else f"-{self.max_length}"
+        return f"{self.prefix}…, {self.min_length}{longest} characters, {self.alphabet}"
 
 
 class ManagementToken(models.Model):
@@ -558,8 +614,8 @@ class AuditEvent(models.Model):
 
     It is changed only to erase an owner.
 
-    A restore is done to the whole database, which has no number: its ``target_id`` is 0. So is that of a
-    login by a name that nobody has.
+    A restore or an import is done to the whole database, which has no number: its ``target_id`` is 0. So is
+    that of a login by a name that nobody has.
     """
 
     class Action(models.TextChoices):
@@ -584,6 +640,7 @@ class AuditEvent(models.Model):
         ENROLLED = "enrolled"
         UNENROLLED = "unenrolled"
         CODES_ISSUED = "codes_issued"
+        IMPORTED = "imported"
 
     class Target(models.TextChoices):
         """What it was done to."""

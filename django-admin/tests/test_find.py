@@ -6,6 +6,7 @@ from django.test import Client
 from django.urls import reverse
 
 from api_manager import credentials
+from api_manager.models import APIKey, ForeignFormat
 
 FIND = "/admin/api_manager/apikey/find/"
 
@@ -60,3 +61,20 @@ def test_nothing_pasted_is_an_error_too(site: Client):
 def test_a_key_in_the_address_is_not_looked_up(site: Client, issue):
     response = site.get(FIND, {"key": issue().secret})
     assert response.status_code == 200
+
+
+def test_an_imported_key_is_found_and_a_wrong_format_of_it_said(site: Client, issue):
+    foreign = "sk_live_" + "0" * 24
+    key = APIKey.objects.create(
+        name="foreign", hint="sk_live_…", digest=credentials.digest(foreign), tier=issue().key.tier
+    )
+    response = site.post(FIND, {"key": foreign})
+    assert response.url == reverse("admin:api_manager_apikey_change", args=[key.pk])
+    [message] = site.get(response.url).context["messages"]
+    assert "no import has stated a format that it has" in str(message)
+    ForeignFormat.objects.create(prefix="sk_live_", min_length=32, max_length=32, alphabet="base62")
+    response = site.post(FIND, {"key": foreign})
+    assert not list(site.get(response.url).context["messages"])
+    assert "never issued by this installation" in site.post(FIND, {"key": "sk_live_" + "1" * 24}).text
+    searched = site.get("/admin/api_manager/apikey/", {"q": foreign})
+    assert "That is a whole key" in searched.text

@@ -8,10 +8,10 @@ The architecture on one page. Imports point one way::
 nor SQLAlchemy; only ``app`` and the entry points read ``settings``. import-linter holds this.
 
 **A request** (``api.decisions``). ``X-API-Key`` → SHA-256 → ``keys.directory`` (in this process; on a
-miss shape and checksum are looked at, and garbage ends there; else it is one indexed SELECT in a
-thread) → ``limiter.policy`` → ``limiter.denials`` (what Redis would only repeat), else
-``limiter.token_bucket`` (one round trip, shared by all that arrive together) → ``limiter.decision`` →
-``api.answers`` → ``protocol``.
+miss shape and checksum are looked at, or the formats of imported keys, and garbage ends there; else it is
+one indexed SELECT in a thread) → ``limiter.policy`` → ``limiter.denials`` (what Redis would only repeat),
+else ``limiter.token_bucket`` (one round trip, shared by all that arrive together) → ``limiter.decision``
+→ ``api.answers`` → ``protocol``.
 
 **A log row** (``request_log``). The record rides with the take: the script debits and appends in one
 atomic call. Cached denials are appended by themselves, coalesced when there are many. One drain, a process

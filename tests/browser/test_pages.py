@@ -29,6 +29,7 @@ PAGES = {
     "key-find": f"{MANAGER}/apikey/find/",
     "key-rotate": f"{MANAGER}/apikey/1/rotate/",
     "key-revoke": f"{MANAGER}/apikey/revoke/?id=1&id=2",
+    "key-import": f"{MANAGER}/apikey/import/",
     "tiers": f"{MANAGER}/tier/",
     "tier": f"{MANAGER}/tier/1/change/",
     "tier-delete": f"{MANAGER}/tier/1/delete/",
@@ -203,6 +204,45 @@ def test_what_is_selected_offers_its_actions(visit):
     visit.page.check("#result_list tbody tr:first-child .action-select >> nth=0")
     visit.page.wait_for_selector("#changelist-actions")
     visit.check("keys-selected")
+
+
+def choose_all(visit, action):
+    visit.go(f"{MANAGER}/apikey/?status=active")
+    visit.page.check("#action-toggle")
+    visit.page.wait_for_selector("#changelist-actions")
+    visit.page.select_option("[name=action]", action)
+    visit.page.click("#changelist-actions [type=submit]")
+
+
+def test_many_keys_are_revoked_after_a_question(visit):
+    choose_all(visit, "revoke")
+    visit.page.fill("#id_reason", "Its owner has left")
+    visit.page.fill("#id_count", "9999")
+    visit.page.get_by_role("button", name="Revoke").click()
+    visit.page.wait_for_selector("form .errors")
+    visit.check("keys-revoke")
+
+
+def test_a_tier_of_many_keys_is_chosen_and_what_changes_shown(visit):
+    choose_all(visit, "retier")
+    visit.page.select_option("#id_tier", label="basic")
+    visit.page.get_by_role("button", name="Show what changes").click()
+    visit.page.wait_for_selector("#id_count")
+    visit.check("keys-retier")
+
+
+@pytest.mark.parametrize(("name", "tier"), [("right", "free"), ("wrong", "gold")])
+def test_a_file_of_keys_is_shown_before_it_is_imported(visit, name, tier):
+    visit.go(f"{MANAGER}/apikey/import/")
+    lines = ["digest,name,tier", *(f"{number:064x},A shop,{tier}" for number in range(3))]
+    file = {"name": "keys.csv", "mimeType": "text/csv", "buffer": "\n".join(lines).encode()}
+    visit.page.set_input_files("#id_file", file)
+    visit.page.fill("#id_prefix", "sk_live_")
+    visit.page.fill("#id_min_length", "32")
+    visit.page.fill("#id_max_length", "40")
+    visit.page.get_by_role("button", name="Check the file").click()
+    visit.page.wait_for_selector("table.facts")
+    visit.check(f"key-import-{name}")
 
 
 def test_menus_open_by_the_keyboard(visit):

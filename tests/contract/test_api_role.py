@@ -23,6 +23,8 @@ from ratelimiter.database import connect
         "UPDATE management_token SET scopes = scopes",
         "UPDATE management_token SET revoked_at = NULL",
         "DELETE FROM management_token",
+        "INSERT INTO foreign_format (prefix) VALUES ('')",
+        "DELETE FROM foreign_format",
         "SELECT * FROM auth_user",
         "SELECT * FROM django_session",
         "SELECT * FROM otp_totp_totpdevice",

@@ -12,16 +12,18 @@ from django.http import HttpRequest
 from api_manager import credentials, keys
 from api_manager.audit import Actor
 from api_manager.forms import KeyForm
+from api_manager.importing import formats
 from api_manager.models import APIKey, Tier
 
+from .bulk import BulkPages
 from .filters import AttentionFilter, StatusFilter
+from .importing import ImportPages
 from .issuing import Operation
-from .key_pages import KeyPages
 from .links import key_link
 
 
 @admin.register(APIKey)
-class KeyAdmin(KeyPages):
+class KeyAdmin(BulkPages, ImportPages):
     """Issued keys. They are revoked, never deleted."""
 
     form = KeyForm
@@ -32,7 +34,7 @@ class KeyAdmin(KeyPages):
     list_select_related = ("tier", "activity")
     search_fields = ("name", "owner_email", "hint")
     search_help_text = "A part of the name, owner or hint. To look for a whole key, find it by pasting."
-    actions = ("activate", "pause", "rotate", "revoke")
+    actions = ("activate", "pause", "rotate", "retier", "revoke", "export")
     add_fieldsets = (
         (None, {"fields": ("name", "owner_email", "tier")}),
         ("Limits of its own", {"fields": ("requests_per_hour", "burst")}),
@@ -85,7 +87,8 @@ class KeyAdmin(KeyPages):
         self, request: HttpRequest, queryset: QuerySet[APIKey], search_term: str
     ) -> tuple[QuerySet[APIKey], bool]:
         """Searches as usual, but warns whoever pasted a whole key."""
-        if any(credentials.is_well_formed(word) for word in search_term.split()):
+        words = search_term.split()
+        if any(credentials.is_well_formed(word) or formats.shows_itself(word) for word in words):
             self.message_user(
                 request,
                 "That is a whole key, and it now stands in this page's address and in the browser's history. "

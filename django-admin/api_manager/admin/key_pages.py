@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.decorators import method_decorator
@@ -33,5 +34,8 @@ class KeyPages(IssuingPages[APIKey]):
             raise PermissionDenied
         form = FindForm(request.POST or None)
         if form.is_valid():
+            if not form.has_format:
+                text = "The API refuses this key: no import has stated a format that it has."
+                self.message_user(request, text, messages.WARNING)
             return HttpResponseRedirect(key_url(form.cleaned_data["key"].pk))
         return self.page(request, "find", "Find by pasted key", form=form)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ratelimiter import metrics
 from ratelimiter.errors import KeysUnavailable
 
-from . import credentials
+from . import credentials, foreign
 from .copies import REFRESH_SECONDS, KeyCopies
 from .news import KeyNews
 from .record import KeyRecord
@@ -75,6 +75,7 @@ class KeyDirectory:
         self._keys: dict[bytes, KeyRecord] = {}
         self._digests: dict[int, bytes] = {}
         self._unknown: dict[bytes, None] = {}
+        self._foreign = foreign.ANY
         self._lookups: dict[bytes, asyncio.Future[KeyRecord | None]] = {}
         """Keys that wait to be looked up, or are."""
         self._lookup_task: asyncio.Task[None] | None = None
@@ -107,20 +108,20 @@ class KeyDirectory:
             threads.shutdown(wait=False, cancel_futures=True)
 
     def cached(self, key: str) -> KeyRecord | None:
-        """The record of a presented key if it is known here; whatever has its digest is well-formed."""
+        """The record of a presented key if it is known here; whatever has its digest is that key."""
         try:
             return self._keys.get(credentials.digest(key))
         except UnicodeEncodeError:
             return None
 
     async def get(self, key: str) -> KeyRecord | None:
-        """The record of a presented key; ``None`` if it is malformed or was given to nobody.
+        """The record of a presented key; ``None`` if it has no format of a key, or was given to nobody.
 
         Raises:
             KeysUnavailable: the key is not cached and PostgreSQL did not answer in time.
 
         """
-        if not credentials.is_well_formed(key):
+        if not (credentials.is_well_formed(key) or self._foreign.include(key)):
             return None
         digest = credentials.digest(key)
         record = self._keys.get(digest)
@@ -237,7 +238,7 @@ class KeyDirectory:
                 self._keys.pop(digest, None)
 
     def _revalidate_soon(self) -> None:
-        """A tier was edited, or news may have been missed."""
+        """A tier or a foreign format was edited, many keys are new, or news may have been missed."""
         self._edition += 1
         self._on_news()
         self._unknown.clear()
@@ -246,15 +247,22 @@ class KeyDirectory:
             self._revalidation = asyncio.get_running_loop().create_task(self._revalidate())
 
     async def _revalidate(self) -> None:
-        """Read all cached keys again; they go on serving meanwhile."""
+        """Read the foreign formats and all cached keys again; they go on serving meanwhile."""
         while self._is_owed:
             self._is_owed = False
             try:
+                await self._read_formats()
                 await self._read_again(list(self._keys.values()))
             except Exception as exc:  # noqa: BLE001  # whatever it was, the watch tries again
                 self._is_owed = True
                 log.warning("keys_not_revalidated", error=str(exc.__cause__ or exc).strip())
                 return
+
+    async def _read_formats(self) -> None:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(REVALIDATION_TIMEOUT_SECONDS):
+            formats = await loop.run_in_executor(self._revalidation_threads, self._store.foreign_formats)
+        self._foreign = foreign.Formats(formats)
 
     async def _read_again(self, cached: list[KeyRecord]) -> None:
         loop = asyncio.get_running_loop()

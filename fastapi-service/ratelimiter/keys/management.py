@@ -120,7 +120,8 @@ class KeyManager:
             if session.scalar(select(APIKey.id).where(APIKey.replaces_id == key_id)) is not None:
                 raise Conflict("The key has been rotated already; rotate the one that replaced it.")
             new = APIKey(**{name: getattr(old, name) for name in FIELDS}, replaces_id=old.id)
-            secret = self._store_new(session, new, old.hint.split("_")[1])
+            # The successor of an imported key is one of ours.
+            secret = self._store_new(session, new, credentials.environment(old.hint) or self._environment)
             old.expires_at = min(now + grace, old.expires_at or datetime.max.replace(tzinfo=UTC))
             chain = {"replaces": old.id, "replaces_hint": old.hint}
             _audit(

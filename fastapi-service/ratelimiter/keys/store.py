@@ -24,9 +24,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from ratelimiter.models import APIKey, Tier
+from ratelimiter.models import APIKey, ForeignFormat, Tier
 
 from . import cidrs
+from .foreign import Format
 from .record import KeyRecord
 
 
@@ -50,6 +51,11 @@ class KeyStore:
         with self._engine.connect() as connection:
             connection.execute(_WITHOUT_JIT)
             return _read(connection, _BY_ID, list(ids))
+
+    def foreign_formats(self) -> list[Format]:
+        """What the keys of other systems look like that were imported."""
+        with self._engine.connect() as connection:
+            return [Format(**row) for row in connection.execute(_FOREIGN_FORMATS).mappings()]
 
     def edited_since(self, when: datetime | None) -> tuple[datetime, list[int]]:
         """PostgreSQL's time, and the ids of the keys that were edited since a time (``None``: not asked)."""
@@ -119,6 +125,9 @@ def _replacement_of(key_id: SQLColumnExpression[int]) -> ScalarSelect[int]:
 
 # Made once: to put one together costs as much as to run it.
 _BY_DIGEST: Final = _with_chain(APIKey.digest == any_(bindparam("wanted", type_=ARRAY(LargeBinary))))
+_FOREIGN_FORMATS: Final = select(
+    ForeignFormat.prefix, ForeignFormat.min_length, ForeignFormat.max_length, ForeignFormat.alphabet
+)
 _BY_ID: Final = _with_chain(APIKey.id == any_(bindparam("wanted", type_=ARRAY(BigInteger))))
 
 # PostgreSQL takes each chain for a hundred keys long, so for many keys it would compile, where it can: that

@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 from ratelimiter import metrics
 from ratelimiter.database import make_engine
 from ratelimiter.errors import KeysUnavailable
-from ratelimiter.keys import credentials
+from ratelimiter.keys import credentials, foreign
 from ratelimiter.keys.copies import KeyCopies
 from ratelimiter.keys.directory import LOOKUP_INTERVAL_SECONDS, MAX_READS, KeyDirectory
 from ratelimiter.keys.news import KeyNews
@@ -473,3 +473,59 @@ async def test_nonsense_on_the_channel_ends_no_listening_and_hides_no_news(
 
     await eventually(is_revoked)
     assert disconnected() == before
+
+
+FOREIGN = (
+    "INSERT INTO foreign_format (prefix, min_length, max_length, alphabet) VALUES ('sk_live_', 32, 32, 'hex')"
+)
+FOREIGN_KEY = "sk_live_" + "0af9" * 6  # pragma: allowlist secret
+
+
+async def test_garbage_is_looked_up_only_where_it_has_the_format_of_imported_keys(
+    directory, store, database, eventually
+):
+    await eventually(lambda: directory._foreign is not foreign.ANY)
+    garbage = ["", "short", "é" * 32, "rlk_live_" + "a" * 49, "x" * 32, "sk_live_" + "g" * 24, "x" * 300]
+    assert [await directory.get(text) for text in [*garbage, FOREIGN_KEY]] == [None] * 8
+    assert store.reads == 0
+    database.sql(FOREIGN)
+    await eventually(lambda: directory._foreign.include(FOREIGN_KEY))
+    assert [await directory.get(text) for text in garbage] == [None] * 7
+    assert store.reads == 0
+    assert await directory.get(FOREIGN_KEY) is None
+    assert await directory.get(FOREIGN_KEY) is None
+    assert store.reads == 1, "a format opens one look-up, and its failure is remembered"
+
+
+async def test_an_imported_key_is_found_and_its_format_may_go_again(directory, store, database, eventually):
+    database.sql(FOREIGN)
+    await eventually(lambda: directory._foreign.include(FOREIGN_KEY))
+    assert await directory.get(FOREIGN_KEY) is None
+    database.sql(
+        "INSERT INTO api_key (name, hint, digest, tier_id) VALUES ('foreign', 'sk_live_…', %s, 1)",
+        credentials.digest(FOREIGN_KEY),
+    )
+    await eventually(lambda: directory.get(FOREIGN_KEY))
+    database.sql("DELETE FROM foreign_format")
+    await eventually(lambda: not directory._foreign.include(FOREIGN_KEY))
+    assert directory.cached(FOREIGN_KEY), "a key that is known needs no format"
+
+
+async def test_a_thousand_new_keys_are_told_one_by_one_and_more_at_once(directory, database, eventually):
+    heard = {event: metrics.KEY_NEWS.labels(event)._value for event in ("key", "all")}
+    await eventually(lambda: directory._foreign is not foreign.ANY)
+    insert = (
+        "INSERT INTO api_key (name, hint, digest, tier_id)"
+        " SELECT 'many', 'x', sha256(convert_to(%s || n, 'UTF8')), 1 FROM generate_series(1, %s) AS n"
+    )
+    for count, (keys, everything) in {1000: (1000, 0), 1001: (0, 1)}.items():
+        before = {event: value.get() for event, value in heard.items()}
+        edition = directory._edition
+        database.sql(insert, f"{count}-", count)
+        await eventually(
+            lambda before=before, keys=keys, everything=everything: (
+                heard["key"].get() == before["key"] + keys
+                and heard["all"].get() == before["all"] + everything
+            )
+        )
+        await eventually(lambda edition=edition: directory._edition > edition)

@@ -96,6 +96,25 @@ async def test_a_worker_that_starts_without_postgres_knows_the_keys_in_use(worke
             await second.get(insert()[1])
 
 
+async def test_an_imported_key_is_known_before_the_formats_are(worker, copied, database, eventually):
+    key = "sk_live_" + "0af9" * 6  # pragma: allowlist secret
+    execute(
+        database.admin_url,
+        "INSERT INTO foreign_format (prefix, min_length, max_length, alphabet)"
+        " VALUES ('sk_live_', 32, 32, 'hex');"
+        " INSERT INTO api_key (name, digest, hint, tier_id) VALUES ('foreign', %s, 'sk_live_…', 1)",
+        credentials.digest(key),
+    )
+    async with worker(database.api_url) as first:
+        known = await eventually(lambda: first.get(key))
+        await copied(key)
+    async with worker() as second:
+        assert await second.get(key) == known
+        assert await second.get("short") is None
+        with pytest.raises(KeysUnavailable):
+            await second.get("sk_live_" + "1" * 24)
+
+
 async def test_a_revoked_key_does_not_pass_by_its_copy(worker, insert, copied, database, eventually):
     key_id, secret = insert()
     async with worker(database.api_url) as first:

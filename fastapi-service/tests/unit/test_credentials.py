@@ -70,3 +70,10 @@ def test_a_key_that_was_changed_anywhere_is_refused(position, removed, inserted)
     key = credentials.generate()
     changed = key[:position] + inserted + key[position + removed :]
     assert credentials.is_well_formed(changed) is (changed == key)
+
+
+def test_a_hint_tells_the_environment_unless_the_key_is_of_another_system():
+    assert credentials.environment(credentials.hint(credentials.generate("test"))) == "test"
+    assert credentials.environment("rlk_live_…") == "live"
+    for foreign in ("", "sk_live_abc…", "sha256:3fa9c1d2…", "rlk_LIVE_x", "abc"):
+        assert credentials.environment(foreign) is None
