@@ -314,6 +314,7 @@ class RequestLog(models.Model):
         db_table = "request_log"
         verbose_name = "request"
         ordering = ("-timestamp", "-id")
+        permissions = (("export_requestlog", "Can export requests"),)
         constraints = (
             models.CheckConstraint(
                 name="request_log_status_code_check",
@@ -509,7 +510,8 @@ class AuditEvent(models.Model):
 
     It is changed only to erase an owner.
 
-    A restore is done to the whole database, which has no number: its ``target_id`` is 0.
+    A restore is done to the whole database, which has no number: its ``target_id`` is 0. So is that of an
+    export, which takes requests out of it.
     """
 
     class Action(models.TextChoices):
@@ -525,6 +527,7 @@ class AuditEvent(models.Model):
         DELETED = "deleted"
         RESTORED = "restored"
         ERASED = "erased"
+        EXPORTED = "exported"
 
     class Target(models.TextChoices):
         """What it was done to."""
