@@ -24,7 +24,8 @@ from django.contrib.auth.models import Group, User
 from django.utils import timezone
 from api_manager import keys, tokens
 from api_manager.audit import Actor
-from api_manager.models import APIKey, ManagementToken, RequestLog, Tier, UsageHourly
+from api_manager.models import (APIKey, EndpointHourly, ManagementToken, RequestLog, Tier,
+    UsageHourly, UsageMinutely)
 
 operator = User.objects.create_superuser("olive", "olive@example.com", "PASSWORD")
 Group.objects.create(name="Support")
@@ -37,6 +38,10 @@ for name, tier in zip(names, ("enterprise", "pro", "basic", "free")):
         RequestLog.objects.create(api_key=key, endpoint="/v1/orders/search", status_code=code, cost=1,
             remaining=5, client_ip="2001:db8:1234:5678:9abc:def0:1234:5678", timestamp=now)
     hour = now.replace(minute=0, second=0, microsecond=0)
+    EndpointHourly.objects.update_or_create(hour=hour, endpoint="/v1/orders",
+        defaults={"allowed": 4800, "limited": 120})
+    minute = now.replace(second=0, microsecond=0)
+    UsageMinutely.objects.create(minute=minute, api_key=key, allowed=40, limited=9)
     UsageHourly.objects.create(api_key=key, hour=hour, endpoint="/v1/orders",
         allowed=1200, limited=30, cost=1500)
 keys.rotate(2, timedelta(hours=1), actor)
