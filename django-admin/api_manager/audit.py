@@ -107,6 +107,19 @@ def _event(
     )
 
 
+def record_export(actor: Actor, detail: dict[str, Any]) -> None:
+    """Writes who took which rows of the log out of the database."""
+    AuditEvent.objects.create(
+        actor=actor.name,
+        action=AuditEvent.Action.EXPORTED,
+        target_type=AuditEvent.Target.DATABASE,
+        target_id=0,
+        detail=detail,
+        client_ip=actor.client_ip,
+        request_id=actor.request_id,
+    )
+
+
 def values(row: Model, fields: Iterable[str]) -> dict[str, Any]:
     """The named fields of a row as JSON values: times in ISO 8601 (UTC), related rows as their text."""
     return {field: plain(getattr(row, field)) for field in fields}

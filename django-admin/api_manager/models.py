@@ -419,6 +419,7 @@ class RequestLog(models.Model):
         db_table = "request_log"
         verbose_name = "request"
         ordering = ("-timestamp", "-id")
+        permissions = (("export_requestlog", "Can export requests"),)
         constraints = (
             models.CheckConstraint(
                 name="request_log_status_code_check",
@@ -614,8 +615,8 @@ class AuditEvent(models.Model):
 
     It is changed only to erase an owner.
 
-    A restore or an import is done to the whole database, which has no number: its ``target_id`` is 0. So is
-    that of a login by a name that nobody has.
+    A restore, an import or an export of requests is done to the whole database, which has no number: its
+    ``target_id`` is 0. So is that of a login by a name that nobody has.
     """
 
     class Action(models.TextChoices):
@@ -641,6 +642,7 @@ class AuditEvent(models.Model):
         UNENROLLED = "unenrolled"
         CODES_ISSUED = "codes_issued"
         IMPORTED = "imported"
+        EXPORTED = "exported"
 
     class Target(models.TextChoices):
         """What it was done to."""

@@ -32,6 +32,7 @@ _OPERATOR: Final = _VIEWER | {
     "api_manager.add_tier",
     "api_manager.change_tier",
     "api_manager.delete_tier",
+    "api_manager.export_requestlog",
 }
 _OWNER: Final = _OPERATOR | {
     "api_manager.add_managementtoken",

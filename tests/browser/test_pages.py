@@ -34,6 +34,12 @@ PAGES = {
     "tier": f"{MANAGER}/tier/1/change/",
     "tier-delete": f"{MANAGER}/tier/1/delete/",
     "requests": f"{MANAGER}/requestlog/",
+    "requests-of-a-key": f"{MANAGER}/requestlog/?range=7d&api_key=1",
+    "requests-of-an-hour": f"{MANAGER}/requestlog/?range=1h",
+    "requests-none-found": f"{MANAGER}/requestlog/?endpoint=/nothing",
+    "requests-wrong": f"{MANAGER}/requestlog/?status_code=x&client_ip=y",
+    "requests-origins": f"{MANAGER}/requestlog/origins/?api_key=1",
+    "requests-export": f"{MANAGER}/requestlog/export/?range=7d&status_code=4xx",
     "request": f"{MANAGER}/requestlog/1/change/",
     "usage": f"{MANAGER}/usagehourly/",
     "audit": f"{MANAGER}/auditevent/",
@@ -246,13 +252,13 @@ def test_a_file_of_keys_is_shown_before_it_is_imported(visit, name, tier):
 
 
 def test_menus_open_by_the_keyboard(visit):
-    visit.go(f"{MANAGER}/requestlog/")
+    visit.go(f"{MANAGER}/usagehourly/")
     visit.page.keyboard.press("Tab")
     assert visit.page.evaluate("document.activeElement.className") == "skip-link"
     visit.page.get_by_role("button", name="Filters").focus()
     visit.page.keyboard.press("Enter")
     visit.page.wait_for_selector("#changelist-filter input[name=endpoint]")
-    visit.check("requests-filters")
+    visit.check("usage-filters")
     visit.page.keyboard.press("Escape")
     visit.page.wait_for_selector("#changelist-filter", state="hidden")
     visit.page.get_by_role("button", name="olive").focus()

@@ -1,23 +1,93 @@
-"""The request log."""
+"""The request log: its list. The pages beside it stand in ``request_pages``."""
 
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.contrib.humanize.templatetags.humanize import intcomma
-from django.db.models import Q, QuerySet
+from django.core.exceptions import ObjectDoesNotExist
+from django.db.models import QuerySet, prefetch_related_objects
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from api_manager.models import APIKey, RequestLog
+from api_manager.models import RequestLog
+from api_manager.request_log import search
+from api_manager.request_log.bounds import TookTooLong, bounded
+from api_manager.request_log.drilldown import Drilldown, drill_down
+from api_manager.request_log.form import RANGES, CriteriaForm
 
-from .filters import OUTCOMES, EndpointFilter, KeyFilter, StatusCodeFilter
+from .filters import OUTCOMES
 from .links import key_link
 from .readonly import ReadOnlyAdmin
+from .request_pages import RequestPages
+
+
+class SearchedList(ChangeList):
+    """A page of the log as ``search`` finds it, in the place of Django's, which counts and skips rows."""
+
+    criteria_form: CriteriaForm
+    drilldown: Drilldown | None = None
+    estimate: int | None = None
+    """How many rows there may be; None where the page itself shows all of them."""
+    found: search.Page = search.Page([])
+    problem = ""
+    """Why there is nothing to see."""
+
+    def get_queryset(self, request: HttpRequest, _exclude_parameters: Any = None) -> QuerySet[RequestLog]:
+        """None: what is asked for is found by ``get_results``."""
+        self.criteria_form = CriteriaForm(request.GET)
+        self.filter_specs, self.has_filters = [], False
+        # Whether an empty list says that nothing matches, or that there has been nothing yet.
+        self.has_active_filters = bool(request.GET)
+        return RequestLog.objects.none()
+
+    def get_results(self, _request: HttpRequest) -> None:
+        """Looks for the page."""
+        form = self.criteria_form
+        if form.is_valid():
+            try:
+                with bounded():
+                    self._find(form)
+            except TookTooLong as exc:
+                self.problem = str(exc)
+        self.result_list = self.found.rows
+        self.result_count = self.full_result_count = len(self.found.rows)
+        self.show_admin_actions = self.can_show_all = self.multi_page = False
+
+    def _find(self, form: CriteriaForm) -> None:
+        before, after = form.cleaned_data["before"], form.cleaned_data["after"]
+        found = search.find(form.criteria, after or before, newer=bool(after))
+        prefetch_related_objects(found.rows, "api_key")
+        if found.newer or found.older:
+            self.estimate = search.estimate(form.criteria)
+        self.drilldown = drill_down(form.criteria, form.now)
+        self.found = found
+
+    @property
+    def same_link(self) -> str:
+        """The query of these filters, without the place in the list."""
+        return self.criteria_form.link()
+
+    @property
+    def newer_link(self) -> str | None:
+        """The query of the page with newer rows."""
+        return self.criteria_form.link(after=str(self.found.newer)) if self.found.newer else None
+
+    @property
+    def older_link(self) -> str | None:
+        """The query of the page with older rows."""
+        return self.criteria_form.link(before=str(self.found.older)) if self.found.older else None
+
+    @property
+    def range_links(self) -> list[tuple[str, str]]:
+        """The quick ranges, and the query of each."""
+        form = self.criteria_form
+        return [(title, form.link(range=name, since="", until="")) for name, (title, _) in RANGES.items()]
 
 
 @admin.register(RequestLog)
-class RequestLogAdmin(ReadOnlyAdmin[RequestLog]):
+class RequestLogAdmin(RequestPages, ReadOnlyAdmin[RequestLog]):
     """Every decision, newest first; there may be hundreds of millions."""
 
     empty_hint = (
@@ -34,26 +104,18 @@ class RequestLogAdmin(ReadOnlyAdmin[RequestLog]):
         "client_ip",
     )
     list_display_links = None
-    list_filter = (StatusCodeFilter, KeyFilter, EndpointFilter)
-    list_select_related = ("api_key",)
-    date_hierarchy = "timestamp"
-    search_fields = ("endpoint",)
-    search_help_text = "A part of the key's name or hint, or an endpoint in full."
 
-    def get_search_results(
-        self, _request: HttpRequest, queryset: QuerySet[RequestLog], search_term: str
-    ) -> tuple[QuerySet[RequestLog], bool]:
-        """Looks among the keys, which are few, and among the log's rows only by equality."""
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        keys = APIKey.objects.filter(Q(name__icontains=term) | Q(hint__icontains=term))
-        return queryset.filter(Q(api_key__in=keys.values("pk")) | Q(endpoint=term)), False
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ARG002  # Django names them
+        """Ours."""
+        return SearchedList
 
     @admin.display
     def key(self, row: RequestLog) -> SafeString:
         """Whose request it was."""
-        return key_link(row.api_key)
+        try:
+            return key_link(row.api_key)
+        except ObjectDoesNotExist:  # a restore has not brought the key back
+            return format_html("key {}", row.api_key_id)
 
     @admin.display(description="status code")
     def outcome(self, row: RequestLog) -> SafeString:

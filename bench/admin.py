@@ -1,0 +1,206 @@
+"""`make bench-admin`: what the admin's lists, filters and drill-downs cost at 10 k, 1 M and 10 M rows.
+
+For each size a database of its own is filled by `manage.py seed_demo`. Then the pages are asked in turn, size
+by size, so that what else the machine does falls on all sizes alike. A figure is server time, the median of
+several answers after one that warms up; what counts is the ratio to the smallest size. Beyond the targets
+(`MOST_MS`, `MOST_RATIO`) it ends with 1.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench import machine
+from local.postgres import Postgres
+from local.roles import Role, provision
+
+HERE: Final = Path(__file__).resolve().parent
+ADMIN: Final = HERE.parent / "django-admin"
+SIZES: Final = (10_000, 1_000_000, 10_000_000)
+KEYS: Final = 5_000
+MOST_MS: Final = 300
+MOST_RATIO: Final = 1.5
+OWNER: Final = Role("ratelimiter_owner", "owner-of-bench")
+API: Final = Role("ratelimiter_api", "api-of-bench")
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@dataclass(frozen=True)
+class Site:
+    """The admin on a database of a size, in a process of its own: a path in, milliseconds out."""
+
+    rows: int
+    process: "subprocess.Popen[str]"
+
+    def ask(self, path: str) -> float:
+        """Milliseconds of one answer."""
+        assert self.process.stdin is not None  # noqa: S101  # for the type checker: both are pipes
+        assert self.process.stdout is not None  # noqa: S101
+        self.process.stdin.write(f"{path}\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+
+# The whole of Django, but for the socket: routes, session, permissions, template.
+_SERVE: Final = """
+import sys
+from time import perf_counter
+from django.contrib.auth.models import User
+from django.test import Client
+client = Client(HTTP_HOST="localhost")
+client.force_login(User.objects.create_superuser("bench"))
+for line in sys.stdin:
+    began = perf_counter()
+    answer = client.get(line.strip())
+    milliseconds = (perf_counter() - began) * 1000
+    assert answer.status_code == 200, (line, answer.status_code)
+    print(milliseconds, flush=True)
+"""
+
+
+def paths(now: datetime) -> dict[str, str]:
+    """The pages that are timed, by what they are called."""
+    day = (now - timedelta(days=10)).replace(hour=0, minute=0, second=0, microsecond=0)
+    noon = day + timedelta(hours=12)
+    of_day = f"since={day:%Y-%m-%dT%H:%M}&until={day + timedelta(days=1):%Y-%m-%dT%H:%M}"
+    of_hour = f"since={noon:%Y-%m-%dT%H:%M}&until={noon + timedelta(hours=1):%Y-%m-%dT%H:%M}"
+    middle = f"{noon:%Y-%m-%dT%H:%M:%SZ}~0"
+    queries = {
+        "last 24 hours": "",
+        "30 days": "range=30d",
+        "a page in the midst, older": f"range=30d&before={middle}",
+        "a page in the midst, newer": f"range=30d&after={middle}",
+        "a key": "range=30d&api_key=7",
+        "a key's 403": "range=30d&api_key=7&status_code=403",
+        "an endpoint": "range=30d&endpoint=/v1/orders",
+        "endpoints by prefix": "range=30d&endpoint=/v2/*",
+        "an endpoint that nobody asked": "range=30d&endpoint=/nothing",
+        "429": "range=30d&status_code=429",
+        "5xx, which there is not": "range=30d&status_code=5xx",
+        "an address that never came": "range=30d&client_ip=203.0.113.77",
+        "a network, of a leaked key": "range=30d&client_ip=198.18.7.0/24",
+        "all at once": "range=30d&endpoint=/v1/*&status_code=4xx&client_ip=10.0.0.0/8",
+        "a day, by hours": of_day,
+        "an hour": of_hour,
+        "the last hour, by minutes": "range=1h",
+    }
+    log = "/admin/api_manager/requestlog/"
+    pages = {f"requests: {name}": f"{log}?{query}" for name, query in queries.items()}
+    return pages | {
+        "where a key was used": f"{log}origins/?range=30d&api_key=7",
+        "export: how much": f"{log}export/?range=30d&status_code=429",
+        "usage": "/admin/api_manager/usagehourly/",
+        "keys": "/admin/api_manager/apikey/",
+        "audit": "/admin/api_manager/auditevent/",
+        "overview": "/admin/",
+    }
+
+
+@app.command()
+def run(
+    most: Annotated[int, typer.Option(min=SIZES[0], help="Rows; no larger size than this.")] = SIZES[-1],
+    rounds: Annotated[int, typer.Option(min=1, help="Answers of each page and size.")] = 7,
+    output: Annotated[Path, typer.Option(help="Where the figures go.")] = HERE / "admin.json",
+) -> None:
+    """Fill databases of each size, time the pages, print a table, write all figures as JSON."""
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="bench-admin-") as folder:
+        postgres = Postgres(Path(folder), durable=False).start()
+        try:
+            with _sites(postgres, [size for size in SIZES if size <= most], console) as sites:
+                figures = _measure(sites, rounds, console)
+        finally:
+            postgres.stop()
+            postgres.remove()
+    document = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
+        "keys": KEYS,
+        "rounds": rounds,
+        "milliseconds": figures,
+    }
+    output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    raise typer.Exit(0 if _show(figures, console) else 1)
+
+
+@contextmanager
+def _sites(postgres: Postgres, sizes: list[int], console: Console) -> Iterator[list[Site]]:
+    sites = []
+    try:
+        for size in sizes:
+            name = f"rows_{size}"
+            provision(postgres.admin_url, name, OWNER, API, createdb=True)
+            environment = os.environ | {
+                "DATABASE_URL": postgres.url(name, OWNER),
+                "API_DATABASE_ROLE": API.name,
+                "DJANGO_SECRET_KEY": "of-the-bench",
+                "LOG_LEVEL": "critical",
+            }
+            console.print(f"Filling {size:,} rows")
+            _manage(environment, "migrate", "--verbosity=0")
+            _manage(environment, "seed_demo", "--keys", str(KEYS), "--requests", str(size))
+            process = subprocess.Popen(  # noqa: S603  # our own program
+                [sys.executable, "manage.py", "shell", "--no-imports", "--command", _SERVE],
+                cwd=ADMIN,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            sites.append(Site(size, process))
+        yield sites
+    finally:
+        for site in sites:
+            site.process.terminate()
+            site.process.wait()
+
+
+def _manage(environment: dict[str, str], *arguments: str) -> None:
+    command = [sys.executable, "manage.py", *arguments]
+    subprocess.run(command, cwd=ADMIN, env=environment, check=True)  # noqa: S603  # our own program
+
+
+def _measure(sites: list[Site], rounds: int, console: Console) -> dict[str, dict[str, list[float]]]:
+    figures: dict[str, dict[str, list[float]]] = {}
+    for name, path in paths(datetime.now(UTC)).items():
+        console.print(name)
+        for site in sites:
+            site.ask(path)
+        answers: dict[str, list[float]] = {str(site.rows): [] for site in sites}
+        for _ in range(rounds):
+            for site in sites:
+                answers[str(site.rows)].append(round(site.ask(path), 1))
+        figures[name] = answers
+    return figures
+
+
+def _show(figures: dict[str, dict[str, list[float]]], console: Console) -> bool:
+    """Print the medians and what they are of the smallest size's; whether all are within the targets."""
+    table = Table("page", *(f"{int(size):,} rows, ms" for size in next(iter(figures.values()))), "ratio")
+    is_good = True
+    for name, answers in figures.items():
+        medians = [median(times) for times in answers.values()]
+        ratio = max(medians) / medians[0]
+        is_good &= ratio <= MOST_RATIO and max(medians) <= MOST_MS
+        cells: list[Any] = [f"{each:.0f}" for each in medians]
+        table.add_row(name, *cells, f"{ratio:.2f}" if ratio <= MOST_RATIO else f"[bold]{ratio:.2f}[/bold]")
+    console.print(table)
+    return is_good
+
+
+if __name__ == "__main__":
+    app()
