@@ -24,7 +24,7 @@ from django.contrib.auth.models import Group, User
 from django.utils import timezone
 from api_manager import keys, tokens
 from api_manager.audit import Actor
-from api_manager.models import APIKey, ManagementToken, RequestLog, Tier, UsageHourly
+from api_manager.models import APIKey, ManagementToken, RequestLog, Tier, UsageHourly, UsageMinutely
 
 operator = User.objects.create_superuser("olive", "olive@example.com", "PASSWORD")
 Group.objects.create(name="Support")
@@ -39,9 +39,17 @@ for name, tier in zip(names, ("enterprise", "pro", "basic", "free")):
     hour = now.replace(minute=0, second=0, microsecond=0)
     UsageHourly.objects.create(api_key=key, hour=hour, endpoint="/v1/orders",
         allowed=1200, limited=30, cost=1500)
+    minute = now.replace(second=0, microsecond=0)
+    for ago in range(0, 120, 5):
+        UsageMinutely.objects.create(api_key=key, minute=minute - timedelta(minutes=ago),
+            allowed=40 + ago, limited=ago // 4, cost=60 + ago)
 keys.rotate(2, timedelta(hours=1), actor)
 keys.pause(3, actor)
-keys.revoke(4, actor)
+keys.revoke(4, actor, "Found in a public repository, by its owner; the holder is told.")
+first = APIKey.objects.get(pk=1)
+first.note = "Their contact is on call from nine to five. Ask before raising the limits."
+first.allowed_cidrs, first.burst = ["192.0.2.0/24", "2001:db8::/32"], 500
+keys.update(first, ["note", "allowed_cidrs", "burst"], actor)
 tokens.issue(ManagementToken(name="ci", scopes=["keys:read", "keys:write"]), actor)
 """.replace("PASSWORD", PASSWORD)
 
