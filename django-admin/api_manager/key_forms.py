@@ -32,6 +32,8 @@ class ExpiryForm(ModelForm[APIKey]):
         help_text="UTC; only for “Until a date”.",
     )
 
+    field_order = ("until", "expires_at")
+
     class Meta:  # noqa: D106  # Django's own
         model = APIKey
         fields = ("expires_at",)

@@ -48,7 +48,7 @@ def what_changed(event: AuditEvent) -> SafeString:
     detail = dict(event.detail)
     changed = detail.pop("changed", {})
     lines = [(name, f"{_text(old)} → {_text(new)}") for name, (old, new) in changed.items()]
-    lines += [(name, _text(value)) for name, value in detail.items() if value not in (None, "")]
+    lines += [(name, _text(value)) for name, value in detail.items() if value not in (None, "", [])]
     return format_html_join(SafeString("<br>"), "{}: {}", lines)
 
 
