@@ -112,11 +112,12 @@ def pause(key_id: int, actor: Actor) -> bool:
 
 @transaction.atomic
 def revoke(key_id: int, actor: Actor, reason: str = "") -> bool:
-    """Ends a key for good, and says why; whether that changed anything. A revoked one stays as it is."""
+    """Ends a key for good; whether that changed anything. The reason of a revoked key stays as it is."""
     key = _locked(key_id)
     if key.revoked_at is not None:
         return False
-    key.revoked_at, key.revoked_reason = timezone.now(), reason
+    key.revoked_at = timezone.now()
+    key.revoked_reason = reason
     key.save(update_fields=["revoked_at", "revoked_reason"])
     audit.record(actor, Action.REVOKED, key, {"hint": key.hint} | ({"reason": reason} if reason else {}))
     return True
