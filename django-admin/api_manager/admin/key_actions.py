@@ -103,8 +103,8 @@ class KeyActions(IssuingPages[APIKey]):
     def part_view(self, request: HttpRequest, row_id: int, name: str) -> HttpResponse:
         """Asks for one part of a key, and saves it."""
         part, key = PARTS[name], self._open(request, row_id)
-        form = part.form(request.POST or None, instance=key)
-        if request.method == "POST" and form.is_valid():
+        form = part.form(request.POST if request.method == "POST" else None, instance=key)
+        if form.is_valid():
             fields = [name for name in keys.FIELDS if name in form.cleaned_data]
             keys.update(key, fields, Actor.of_request(request))
             self.log_change(request, key, self.construct_change_message(request, form, []))
@@ -118,8 +118,8 @@ class KeyActions(IssuingPages[APIKey]):
     def revoke_one_view(self, request: HttpRequest, row_id: int) -> HttpResponse:
         """Asks for the key's name and for a reason, then revokes it."""
         key = self._open(request, row_id)
-        form = RevokeForm(request.POST or None, key=key)
-        if request.method == "POST" and form.is_valid():
+        form = RevokeForm(request.POST if request.method == "POST" else None, key=key)
+        if form.is_valid():
             reason = form.cleaned_data["reason"]
             keys.revoke(key.pk, Actor.of_request(request), reason)
             self.log_change(request, key, "Revoked.")
