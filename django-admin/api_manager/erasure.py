@@ -5,8 +5,8 @@ In this order, so that a run that was cut off is finished by the next one, which
 1. The keys are revoked and noted in ``erased_key``: from then on the drain leaves clients' addresses out.
 2. Drains that began before that, and may not have seen it, are waited for.
 3. The addresses in the log go, batch by batch, each in a transaction of its own.
-4. Last, and in one transaction, the owner's address and the keys' names, notes, networks and reasons of revocation
-   go: on the keys, in the audit, and in Django's history.
+4. Last, and in one transaction, the owner's address and the keys' names, notes, networks and reasons of
+   revocation go: on the keys, in the audit, and in Django's history.
 """
 
 import time

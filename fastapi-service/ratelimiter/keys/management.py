@@ -17,6 +17,7 @@ from ratelimiter.models import APIKey, AuditEvent, Tier
 
 from . import credentials
 from .news import CHANNEL
+from .record import KeyRecord
 from .store import KeyStore
 
 FIELDS: Final = (
@@ -129,15 +130,20 @@ class KeyManager:
             session.commit()
             return self._load(session, new.id), secret
 
-    def record_reset(self, key_id: int, origin: Origin) -> int:
-        """Note that a key's bucket is being filled; returns the bucket's subject."""
+    def record(self, key_id: int) -> KeyRecord:
+        """What the data plane knows of a key: whose bucket it draws on, and the limits in force there."""
         found = KeyStore(self._engine).find_all([key_id])
         if not found:
             raise NotFound(f"There is no key {key_id}.")
+        return found[0]
+
+    def record_reset(self, key_id: int, origin: Origin) -> int:
+        """Note that a key's bucket is being filled; returns the bucket's subject."""
+        subject = self.record(key_id).subject
         with self._session() as session:
             _audit(session, "reset", key_id, {}, origin)
             session.commit()
-        return found[0].subject
+        return subject
 
     def announce_reset(self, key_id: int) -> None:
         """Tell every worker that a key's bucket has been filled, which no trigger sees."""

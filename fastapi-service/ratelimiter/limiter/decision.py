@@ -1,8 +1,12 @@
 """The answer to a take or a peek."""
 
-from typing import NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
 
 from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND, Policy
+
+_EPOCH: Final = datetime.fromtimestamp(TICKS_EPOCH_SECONDS, UTC)
+_TICKS_PER_MICROSECOND: Final = TICKS_PER_SECOND // 1_000_000
 
 
 class Decision(NamedTuple):
@@ -34,6 +38,16 @@ class Decision(NamedTuple):
         return TICKS_EPOCH_SECONDS + _seconds(self.now + self.until_full)
 
     @property
+    def as_of(self) -> datetime:
+        """Redis's time of the decision, in UTC."""
+        return _moment(self.now)
+
+    @property
+    def full_at(self) -> datetime | None:
+        """When the bucket is full again, in UTC; ``None``: it is."""
+        return _moment(self.now + self.until_full) if self.until_full else None
+
+    @property
     def next_token_after_seconds(self) -> int:
         """Seconds until there is one whole token more, rounded up; 0 when the bucket is full."""
         if self.until_full == 0:
@@ -44,6 +58,10 @@ class Decision(NamedTuple):
     def retry_after_seconds(self) -> int:
         """Seconds after which the same cost would be admitted, rounded up; 0 if it is now."""
         return max(0, _seconds(self.until_full + self.cost * self.policy.interval - self.policy.refill_ticks))
+
+
+def _moment(ticks: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=-(-ticks // _TICKS_PER_MICROSECOND))
 
 
 def _seconds(ticks: int) -> int:
