@@ -57,6 +57,18 @@ def test_the_walk(platform, site, api):
     assert time.monotonic() - revoked < WITHIN_A_SECOND
 
 
+def test_the_page_of_a_key_shows_its_bucket_as_the_api_knows_it(platform, site, api):
+    key_id, key = site.issue("bucket", burst="7", requests_per_hour="60")
+    page = f"/admin/api_manager/apikey/{key_id}"
+    assert "The bucket is full." in site.get(f"{page}/bucket/")
+    assert [spend(api, key).status_code for _ in range(3)] == [200] * 3
+    shown = site.get(f"{page}/bucket/")
+    assert 'max="7" value="4"' in shown
+    assert re.search(r"Full again in (2 min \d+ s|3 min),", shown)
+    assert platform["API_TOKEN"] not in shown
+    eventually(lambda: site.get(f"{page}/change/").count('data-label="Endpoint"'), 3)
+
+
 def test_an_edit_in_the_admin_reaches_every_worker_within_a_second(platform, site, api):
     key_id, key = site.issue("edited")
     with httpx.Client(base_url=platform["API_URL"], trust_env=False) as other:
