@@ -78,7 +78,10 @@ def bucket(key_id: int) -> Bucket | Unavailable:
     """The bucket of a key now, within ``DEADLINE_SECONDS``."""
     if settings.API_URL is None or settings.API_TOKEN is None:
         return NOT_CONFIGURED
-    call = _THREADS.submit(_bucket, key_id)
+    url = f"{settings.API_URL}/api/keys/{key_id}/bucket"
+    bearer = {"Authorization": f"Bearer {settings.API_TOKEN.get_secret_value()}"}
+    # Made before the time runs: the first one of a process reads all of the system's certificates.
+    call = _THREADS.submit(_bucket, _client(), url, bearer)
     try:
         answer = call.result(timeout=DEADLINE_SECONDS)
     except TimeoutError:
@@ -90,11 +93,9 @@ def bucket(key_id: int) -> Bucket | Unavailable:
     return answer
 
 
-def _bucket(key_id: int) -> Bucket:
-    url = f"{settings.API_URL}/api/keys/{key_id}/bucket"
-    bearer = {"Authorization": f"Bearer {settings.API_TOKEN.get_secret_value()}"}
+def _bucket(client: httpx.Client, url: str, bearer: dict[str, str]) -> Bucket:
     try:
-        response = _client().get(url, headers=bearer)
+        response = client.get(url, headers=bearer)
     except httpx.TimeoutException:
         raise TimeoutError from None
     except httpx.HTTPError as exc:

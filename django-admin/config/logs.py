@@ -64,6 +64,8 @@ def logging_config(level: str) -> dict[str, Any]:
             # Says again, and less well, what the request's own line says.
             "django.request": {**ours, "level": "CRITICAL"},
             "gunicorn.error": ours,
+            # Says each call of the API; who calls says what failed.
+            "httpx": {**ours, "level": "WARNING"},
             # The request's own line stands for it; this one would hold the query string.
             "gunicorn.access": {"handlers": [], "level": "CRITICAL", "propagate": False},
         },

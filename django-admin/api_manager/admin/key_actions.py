@@ -95,7 +95,7 @@ class KeyActions(IssuingPages[APIKey]):
         self._open(request, row_id)
         return self.changeform_view(request, str(row_id))
 
-    def response_post_save_change(self, _request: HttpRequest, obj: APIKey) -> HttpResponse:
+    def response_post_save_change(self, _request: HttpRequest, obj: APIKey) -> HttpResponseRedirect:
         """Leads back to the key's page."""
         return HttpResponseRedirect(key_url(obj.pk))
 
@@ -107,7 +107,7 @@ class KeyActions(IssuingPages[APIKey]):
         if form.is_valid():
             fields = [name for name in keys.FIELDS if name in form.cleaned_data]
             keys.update(key, fields, Actor.of_request(request))
-            self.log_change(request, key, self.construct_change_message(request, form, []))
+            self.log_change(request, key, f"Changed: {', '.join(fields)}.")
             self.message_user(request, f"{part.title}: saved.", messages.SUCCESS)
             return HttpResponseRedirect(key_url(key.pk))
         # The form writes what was sent into the key; the page is to name it as it is.

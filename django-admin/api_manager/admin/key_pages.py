@@ -48,7 +48,7 @@ class KeyPages(KeyActions):
             return super().change_view(request, object_id, form_url, extra_context)
         key = self.get_object(request, object_id)
         if key is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return super().change_view(request, object_id)  # Django says that it is not there
         if not self.has_view_permission(request, key):
             raise PermissionDenied
         return self.page(request, "key", key.name, original=key, **self._sections(request, key))
