@@ -12,12 +12,13 @@ role_values() {
     [[ -e $STATE_DIR/running ]] || printf '%s\n' "IMAGE_TAG=${IMAGE_TAG:-latest}"
     if [[ $ROLE = api ]]; then
         printf '%s=not-on-this-machine\n' POSTGRES_PASSWORD OWNER_DATABASE_PASSWORD DJANGO_SECRET_KEY \
-            DJANGO_SUPERUSER_PASSWORD
+            DJANGO_SUPERUSER_PASSWORD API_TOKEN
         printf '%s\n' "ADMIN_PRIVATE_IP=$ADMIN_PRIVATE_IP" "POSTGRES_CA=$SETTINGS_DIR/postgres-ca.pem" \
             REQUEST_LOG_REQUIRE_ARCHIVE=true
     else
         printf '%s=not-on-this-machine\n' REDIS_PASSWORD GRAFANA_ADMIN_PASSWORD
-        printf '%s\n' "DJANGO_ALLOWED_HOSTS=$DOMAIN" "POSTGRES_TLS_DIR=$SETTINGS_DIR/postgres-tls"
+        printf '%s\n' "DJANGO_ALLOWED_HOSTS=$DOMAIN" "API_PRIVATE_IP=$API_PRIVATE_IP" \
+            "POSTGRES_TLS_DIR=$SETTINGS_DIR/postgres-tls"
         # Without a domain there is no certificate; then the admin is for `ssh -L`, and localhost.
         [[ $DOMAIN ]] && printf 'DJANGO_SECURE=true\n' || printf 'DJANGO_SECURE=false\n'
         [[ ! ${OPERATOR_EMAIL:-} ]] || printf 'DJANGO_SUPERUSER_EMAIL=%s\n' "$OPERATOR_EMAIL"

@@ -8,7 +8,9 @@ import contextlib
 import os
 import secrets
 import shlex
+import string
 import tempfile
+import zlib
 from pathlib import Path
 
 from local.errors import LocalError
@@ -18,6 +20,7 @@ KEYS = (
     "API_DATABASE_URL",
     "REDIS_URL",
     "ADMIN_API_TOKEN",
+    "API_TOKEN",
     "DJANGO_SECRET_KEY",
     "DJANGO_SUPERUSER_USERNAME",
     "DJANGO_SUPERUSER_PASSWORD",
@@ -28,11 +31,24 @@ KEYS = (
 )
 _SECRET_BYTES = 32
 _PASSWORD_BYTES = 12  # typed by people; still 96 bits
+_BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_TOKEN_LENGTH = 43  # 256 bits
+_CHECKSUM_LENGTH = 6
 
 
 def new_secret() -> str:
     """Return 256 random bits in characters that need no quoting in a URL, a header or a shell."""
     return secrets.token_urlsafe(_SECRET_BYTES)
+
+
+def new_management_token() -> str:
+    """Return a token of the management API, of the form that `ratelimiter.keys.credentials` describes."""
+    body = f"rlm_live_{''.join(secrets.choice(_BASE62) for _ in range(_TOKEN_LENGTH))}"
+    checksum, digits = zlib.crc32(body.encode()), ""
+    for _ in range(_CHECKSUM_LENGTH):
+        checksum, digit = divmod(checksum, len(_BASE62))
+        digits = _BASE62[digit] + digits
+    return body + digits
 
 
 def load(path: Path) -> dict[str, str]:
@@ -68,6 +84,7 @@ def with_secrets(values: dict[str, str]) -> dict[str, str]:
     """Return `values`, completed by a random secret for each one that is missing, and by the operator."""
     fresh = {
         "ADMIN_API_TOKEN": new_secret(),
+        "API_TOKEN": new_management_token(),
         "DJANGO_SECRET_KEY": new_secret(),
         "DJANGO_SUPERUSER_USERNAME": "operator",
         "DJANGO_SUPERUSER_PASSWORD": secrets.token_urlsafe(_PASSWORD_BYTES),

@@ -113,6 +113,7 @@ class Platform:
             self._services += [api, admin]
             for service in self._services:
                 service.start()
+            services.manage("register_api_token")  # while they start: the admin asks the API with it later
             self._wait(lambda: _answers(self._values["API_URL"]), api)
             self._wait(lambda: _answers(self._values["ADMIN_URL"]), admin)
         if not self._demo_key_works():

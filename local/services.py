@@ -63,7 +63,7 @@ class Services:
     def admin(self, port: int) -> Child:
         """Return the admin service, to listen on `port`."""
         bind = ["--bind", f"{LOOPBACK}:{port}"]
-        environment = self._django_environment()
+        environment = self._django_environment() | self._given("API_URL")
         environment["PROMETHEUS_MULTIPROC_DIR"] = str(self.logs.parent / "admin-metrics")
         return Child(
             "admin",
@@ -98,7 +98,9 @@ class Services:
         return result.stdout
 
     def _django_environment(self) -> dict[str, str]:
-        environment = self._environment("DATABASE_URL", "DJANGO_SECRET_KEY") | _set(_ADMIN_OPTIONS)
+        environment = self._environment("DATABASE_URL", "DJANGO_SECRET_KEY", "API_TOKEN") | _set(
+            _ADMIN_OPTIONS
+        )
         environment["DJANGO_ALLOWED_HOSTS"] = f"localhost,{LOOPBACK}"
         environment["API_DATABASE_ROLE"] = urlsplit(self.values["API_DATABASE_URL"]).username or ""
         return environment

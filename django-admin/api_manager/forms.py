@@ -10,6 +10,8 @@ from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminPasswordWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
 )
 
@@ -37,7 +39,8 @@ def _refill_error(burst: int, requests_per_hour: int) -> str | None:
     )
 
 
-def _without_key(text: str) -> str:
+def without_key(text: str) -> str:
+    """The text, unless a key was pasted into it: then ``ValidationError``."""
     if credentials.stands_in(text):
         raise ValidationError("This holds an API key, and it would be stored and shown.")
     return text
@@ -77,8 +80,8 @@ class TierForm(ModelForm[Tier]):
         return data
 
 
-class KeyForm(ModelForm[APIKey]):
-    """What an operator says of a key."""
+class LimitsForm(ModelForm[APIKey]):
+    """A key's tier, and what overrides it."""
 
     requests_per_hour = _bounded(
         "Requests per hour",
@@ -95,27 +98,8 @@ class KeyForm(ModelForm[APIKey]):
 
     class Meta:  # noqa: D106  # Django's own
         model = APIKey
-        fields = keys.FIELDS
-        help_texts = {"expires_at": "UTC; empty: never."}  # noqa: RUF012  # Django's own
-
-    def clean_name(self) -> str:
-        """Refuses a key that was pasted here."""
-        return _without_key(self.cleaned_data["name"])
-
-    def clean_owner_email(self) -> str:
-        """The same."""
-        return _without_key(self.cleaned_data["owner_email"])
-
-    def clean_note(self) -> str:
-        """The same."""
-        return _without_key(self.cleaned_data["note"])
-
-    def clean_expires_at(self) -> Any:
-        """Refuses a new expiry that has passed already."""
-        expires_at = self.cleaned_data["expires_at"]
-        if expires_at is not None and "expires_at" in self.changed_data and expires_at <= timezone.now():
-            raise ValidationError("This time has passed. To end a key now, revoke it; to stop it, pause it.")
-        return expires_at
+        fields = ("tier", "requests_per_hour", "burst")
+        widgets = {"tier": UnfoldAdminSelectWidget}  # noqa: RUF012  # Django's own
 
     def clean(self) -> dict[str, Any]:
         """Refuses a burst that takes too long to refill, at the key's own rate or its tier's."""
@@ -127,6 +111,43 @@ class KeyForm(ModelForm[APIKey]):
             if error:
                 self.add_error("burst" if own_burst else "requests_per_hour", error)
         return data
+
+
+class NoteForm(ModelForm[APIKey]):
+    """What operators should know of a key."""
+
+    class Meta:  # noqa: D106  # Django's own
+        model = APIKey
+        fields = ("note",)
+        widgets = {"note": UnfoldAdminTextareaWidget}  # noqa: RUF012  # Django's own
+
+    def clean_note(self) -> str:
+        """Refuses a key that was pasted here."""
+        return without_key(self.cleaned_data["note"])
+
+
+class KeyForm(LimitsForm, NoteForm):
+    """What an operator says of a key."""
+
+    class Meta:  # noqa: D106  # Django's own
+        model = APIKey
+        fields = keys.FIELDS
+        help_texts = {"expires_at": "UTC; empty: never."}  # noqa: RUF012  # Django's own
+
+    def clean_name(self) -> str:
+        """Refuses a key that was pasted here."""
+        return without_key(self.cleaned_data["name"])
+
+    def clean_owner_email(self) -> str:
+        """The same."""
+        return without_key(self.cleaned_data["owner_email"])
+
+    def clean_expires_at(self) -> Any:
+        """Refuses a new expiry that has passed already."""
+        expires_at = self.cleaned_data["expires_at"]
+        if expires_at is not None and "expires_at" in self.changed_data and expires_at <= timezone.now():
+            raise ValidationError("This time has passed. To end a key now, revoke it; to stop it, pause it.")
+        return expires_at
 
 
 class TokenForm(ModelForm[ManagementToken]):

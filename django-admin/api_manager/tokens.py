@@ -1,4 +1,4 @@
-"""What an operator does with tokens of the management API: issue, rotate, revoke.
+"""What is done with tokens of the management API: issue, rotate, revoke, and adopt one at set-up.
 
 As with keys, each operation is one transaction with its audit event, and a secret leaves here once, in
 ``Issued``. The API looks a token up at each call, so nobody has to be told.
@@ -71,6 +71,33 @@ def rotate(token_id: int, grace: timedelta, actor: Actor) -> Issued:
     return issued
 
 
+@transaction.atomic
+def adopt(secret: str, token: ManagementToken, actor: Actor) -> bool:
+    """Saves an unsaved token for a secret that was made elsewhere; whether it was not known yet.
+
+    A secret that is known stays as it is, be it revoked. A new one of a name that is known takes the place of
+    the one before it, which ends now. Raises ValueError when the secret is no management token.
+    """
+    if not credentials.is_well_formed(secret, credentials.MANAGEMENT_PREFIX):
+        raise ValueError("expected a management token: rlm_, a word, and 49 letters and digits, copied whole")
+    if ManagementToken.objects.filter(digest=credentials.digest(secret)).exists():
+        return False
+    old = (
+        ManagementToken.objects.select_for_update(of=("self",))
+        .filter(name=token.name, replaced_by=None)
+        .first()
+    )
+    token.replaces = old
+    _save(token, secret)
+    audit.record(actor, Action.CREATED, token, audit.values(token, FIELDS) | {"hint": token.hint})
+    if old is not None and old.status == Status.ACTIVE:
+        old.expires_at = timezone.now()
+        old.save(update_fields=["expires_at"])
+        detail = {"replaced_by": token.pk, "grace_seconds": 0}
+        audit.record(actor, Action.ROTATED, old, detail | audit.values(old, ["expires_at"]))
+    return True
+
+
 def refuse_unrotatable(token: ManagementToken) -> None:
     """Raises ConflictError for a token that is revoked, expired or already replaced."""
     if token.status != Status.ACTIVE:
@@ -97,7 +124,11 @@ def _locked(token_id: int) -> ManagementToken:
 
 def _save_new(token: ManagementToken, environment: str) -> Issued:
     secret = credentials.generate(environment, credentials.MANAGEMENT_PREFIX)
+    _save(token, secret)
+    return Issued(token, secret)
+
+
+def _save(token: ManagementToken, secret: str) -> None:
     token.digest = credentials.digest(secret)
     token.hint = credentials.hint(secret)
     token.save(force_insert=True)
-    return Issued(token, secret)

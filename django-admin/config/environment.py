@@ -1,7 +1,9 @@
 """The environment, read once and strictly: a value that is not understood is an error, never a default."""
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -9,6 +11,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Network = IPv4Network | IPv6Network
+
+_PRINTABLE: Final = re.compile(r"[!-~]+")
+"""What a header may hold, without spaces."""
 
 
 def _words(text: object) -> object:
@@ -27,6 +32,30 @@ def _is_postgresql(url: SecretStr) -> SecretStr:
     except (ValueError, dj_database_url.ParseError):
         pass  # not in its words: they quote the address, and so the password
     raise ValueError("expected postgresql://user:password@host:port/name, the password URL-encoded")
+
+
+def _unset(text: object) -> object:
+    # Compose hands on what is not set as an empty text.
+    return None if text == "" else text
+
+
+def _is_address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        known = (
+            parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port > 0)
+        )
+        if known and not (parts.username or parts.password or parts.query or parts.fragment):
+            return url.rstrip("/")
+    except ValueError:
+        pass  # not in its words: they quote the address
+    raise ValueError("expected http://host:port or https://host:port, without a user")
+
+
+def _is_printable(token: SecretStr) -> SecretStr:
+    if _PRINTABLE.fullmatch(token.get_secret_value()) is None:
+        raise ValueError("expected a management token: letters, digits and signs, without spaces")
+    return token
 
 
 def _are_networks(text: str) -> str:
@@ -61,6 +90,10 @@ class Environment(BaseSettings):
     forwarded_allow_ips: Annotated[str, AfterValidator(_are_networks)] = "127.0.0.1"
     api_database_role: Annotated[str, Field(min_length=1, max_length=63)] = "ratelimiter_api"
     key_environment: Annotated[str, Field(pattern=r"^[a-z]{1,10}$")] = "live"
+    api_url: Annotated[Annotated[str, AfterValidator(_is_address)] | None, BeforeValidator(_unset)] = None
+    api_token: Annotated[
+        Annotated[SecretStr, AfterValidator(_is_printable)] | None, BeforeValidator(_unset)
+    ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)
     ] = "info"

@@ -66,6 +66,8 @@ def logging_config(level: str) -> dict[str, Any]:
             # Says in its words what api_manager.logins says in ours.
             "axes": {**ours, "level": "ERROR"},
             "gunicorn.error": ours,
+            # Says each call of the API; who calls says what failed.
+            "httpx": {**ours, "level": "WARNING"},
             # The request's own line stands for it; this one would hold the query string.
             "gunicorn.access": {"handlers": [], "level": "CRITICAL", "propagate": False},
         },

@@ -3,9 +3,10 @@ from io import StringIO
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from pydantic import SecretStr
 
 from api_manager import credentials
-from api_manager.models import APIKey, AuditEvent
+from api_manager.models import APIKey, AuditEvent, ManagementToken
 
 OPERATOR = {
     "DJANGO_SUPERUSER_USERNAME": "olga",
@@ -118,3 +119,36 @@ def test_create_operator_refuses_bad_values_without_repeating_them(db, monkeypat
     with pytest.raises(CommandError, match=f"^{name}: "):
         call_command("create_operator", stderr=StringIO())
     assert not User.objects.exists()
+
+
+def register_api_token() -> str:
+    out, err = StringIO(), StringIO()
+    call_command("register_api_token", stdout=out, stderr=err)
+    assert not out.getvalue()
+    return err.getvalue()
+
+
+def test_register_api_token_makes_the_admins_token_known(db, settings):
+    secret = credentials.generate("live", credentials.MANAGEMENT_PREFIX)
+    settings.API_TOKEN = SecretStr(secret)
+    assert [register_api_token(), register_api_token()] == [
+        "API_TOKEN is registered as admin-site.\n",
+        "API_TOKEN is known as admin-site.\n",
+    ]
+    token = ManagementToken.objects.get()
+    assert (bytes(token.digest), token.scopes) == (credentials.digest(secret), ["keys:read"])
+    assert AuditEvent.objects.get().actor == "command:register_api_token"
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        (None, "Set the API_TOKEN environment variable"),
+        (SecretStr("hush"), "API_TOKEN: expected a management"),
+    ],
+)
+def test_register_api_token_refuses_what_is_no_token(db, settings, token, said):
+    settings.API_TOKEN = token
+    with pytest.raises(CommandError, match=said) as refused:
+        register_api_token()
+    assert "hush" not in str(refused.value)

@@ -192,14 +192,21 @@ def test_a_missing_or_senseless_setting_stops_with_one_line(start, name, value, 
     [
         *[("KEY_ENVIRONMENT", value) for value in ("", "Live", "a_b", "x" * 11, "é", "live\n")],
         *[("LOG_LEVEL", value) for value in ("", "verbose", "10")],
+        *[
+            ("API_URL", value)
+            for value in ("fastapi:8000", "ftp://a", "http://", "http://a:x", "http://a/?b")
+        ],
+        ("API_URL", "http://somebody:hush@fastapi:8000"),  # pragma: allowlist secret
+        *[("API_TOKEN", value) for value in ("two words", "line\n", "hush é")],
         *[("FORWARDED_ALLOW_IPS", value) for value in ("*", "proxy", "10.0.0.4/8", "10.0.0.4 10.0.0.5")],
         *[(name, value) for name in FLAGS for value in ("", "ture", "2", "enabled")],
     ],
 )
 def test_a_wrong_value_is_refused_by_name(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
-    with pytest.raises(ImproperlyConfigured, match=f"^{name}: "):
+    with pytest.raises(ImproperlyConfigured, match=f"^{name}: ") as refused:
         runpy.run_path(SETTINGS)
+    assert "hush" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +218,9 @@ def test_a_wrong_value_is_refused_by_name(monkeypatch, name, value):
         *[("DJANGO_SECURE", value, "SESSION_COOKIE_SECURE", True) for value in ("true", "1", "Yes", "ON")],
         *[("DJANGO_SECURE", value, "CSRF_COOKIE_SECURE", False) for value in ("False", "0", "no", "off")],
         ("DJANGO_STATIC_COLLECTED", "yes", "STATIC_COLLECTED", True),
+        ("API_URL", "http://fastapi:8000/", "API_URL", "http://fastapi:8000"),
+        ("API_URL", "", "API_URL", None),
+        ("API_TOKEN", "", "API_TOKEN", None),
         ("DJANGO_ALLOWED_HOSTS", "a.example, b.example", "ALLOWED_HOSTS", HOSTS),
     ],
 )

@@ -71,6 +71,36 @@ def test_rotation_never_prolongs_the_old_token(issue):
     assert old.expires_at == soon
 
 
+def adopt(secret: str) -> bool:
+    return tokens.adopt(secret, ManagementToken(name="admin-site", scopes=["keys:read"]), ACTOR)
+
+
+def test_a_secret_made_elsewhere_is_adopted_once_and_a_new_one_takes_its_place(db):
+    first, second = (credentials.generate("live", credentials.MANAGEMENT_PREFIX) for _ in range(2))
+    assert [adopt(first), adopt(first), adopt(second), adopt(second)] == [True, False, True, False]
+    new, old = ManagementToken.objects.all()
+    digests = [bytes(row.digest) for row in (old, new)]
+    assert digests == [credentials.digest(secret) for secret in (first, second)]
+    assert (new.scopes, new.hint, new.replaces) == (["keys:read"], credentials.hint(second), old)
+    assert (old.status, new.status) == ("expired", "active")
+    assert (events(old), events(new)) == (["created", "rotated"], ["created"])
+
+
+def test_a_token_that_was_revoked_is_not_adopted_again(db):
+    secret = credentials.generate("live", credentials.MANAGEMENT_PREFIX)
+    adopt(secret)
+    tokens.revoke(ManagementToken.objects.get().pk, ACTOR)
+    assert not adopt(secret)
+    assert ManagementToken.objects.get().status == "revoked"
+
+
+def test_only_a_management_token_is_adopted(db):
+    for secret in ("", "token-of-somebody", credentials.generate(), credentials.generate()[:-1] + "é"):
+        with pytest.raises(ValueError, match="expected a management token: rlm_"):
+            adopt(secret)
+    assert not ManagementToken.objects.exists()
+
+
 def test_revoked_expired_and_replaced_tokens_cannot_be_rotated(issue):
     revoked, replaced = issue("a").token, issue("b").token
     expired = issue("c", expires_at=timezone.now() - HOUR).token

@@ -50,7 +50,9 @@ for name, tier in zip(names, ("enterprise", "pro", "basic", "free")):
             remaining=5, client_ip="2001:db8:1234:5678:9abc:def0:1234:5678", timestamp=now)
     minute = now.replace(second=0, microsecond=0)
     hour, sums = minute.replace(minute=0), {"allowed": 1200, "limited": 30, "cost": 1500}
-    UsageMinutely.objects.create(api_key=key, minute=minute, **sums)
+    for ago in range(0, 120, 5):
+        UsageMinutely.objects.create(api_key=key, minute=minute - timedelta(minutes=ago),
+            allowed=40 + ago, limited=ago // 4, cost=60 + ago)
     UsageHourly.objects.create(api_key=key, hour=hour, endpoint="/v1/orders", **sums)
     UsageDaily.objects.create(api_key=key, day=hour.date(), **sums)
 for days in (0, 1, 3):
@@ -61,7 +63,11 @@ month = timedelta(days=31)
 APIKey.objects.filter(pk=1).update(expires_at=now + timedelta(days=2), created_at=now - month)
 keys.rotate(2, timedelta(hours=1), actor)
 keys.pause(3, actor)
-keys.revoke(4, actor)
+keys.revoke(4, actor, "Found in a public repository, by its owner; the holder is told.")
+first = APIKey.objects.get(pk=1)
+first.note = "Their contact is on call from nine to five. Ask before raising the limits."
+first.allowed_cidrs, first.burst = ["192.0.2.0/24", "2001:db8::/32"], 500
+keys.update(first, ["note", "allowed_cidrs", "burst"], actor)
 tokens.issue(ManagementToken(name="ci", scopes=["keys:read", "keys:write"]), actor)
 """.replace("PASSWORD", PASSWORD).replace("TOTP_KEY", TOTP_KEY.decode())
 

@@ -139,7 +139,13 @@ def _secrets_of(values, state):
     """The secrets that the platform was started with; each, and each password in an address."""
     found = {
         name: values[name]
-        for name in ("ADMIN_API_TOKEN", "DJANGO_SECRET_KEY", "DJANGO_SUPERUSER_PASSWORD", "DEMO_API_KEY")
+        for name in (
+            "ADMIN_API_TOKEN",
+            "API_TOKEN",
+            "DJANGO_SECRET_KEY",
+            "DJANGO_SUPERUSER_PASSWORD",
+            "DEMO_API_KEY",
+        )
     }
     for name in ("DATABASE_URL", "API_DATABASE_URL", "REDIS_URL"):
         found[f"password of {name}"] = urlsplit(values[name]).password

@@ -58,6 +58,17 @@ def test_the_walk(platform, site, api):
     assert time.monotonic() - revoked < WITHIN_A_SECOND
 
 
+def test_the_page_of_a_key_shows_its_bucket_as_the_api_knows_it(platform, site, api):
+    key_id, key = site.issue("bucket", burst="7", requests_per_hour="60")
+    page = f"/admin/api_manager/apikey/{key_id}"
+    eventually(lambda: "The bucket is full." in site.get(f"{page}/bucket/"), expected=True)
+    assert [spend(api, key).status_code for _ in range(3)] == [200] * 3
+    full_again = re.compile(r'max="7" value="4".*Full again in (2 min \d+ s|3 min),', re.DOTALL)
+    eventually(lambda: bool(full_again.search(site.get(f"{page}/bucket/"))), expected=True)
+    assert platform["API_TOKEN"] not in site.get(f"{page}/bucket/")
+    eventually(lambda: site.get(f"{page}/change/").count('data-label="Endpoint"'), 3)
+
+
 def test_an_edit_in_the_admin_reaches_every_worker_within_a_second(platform, site, api):
     key_id, key = site.issue("edited")
     # To load the certificates for each client would take most of the time that is measured.

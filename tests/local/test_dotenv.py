@@ -94,13 +94,14 @@ def test_the_command_needs_nothing_but_python_and_prints_no_secret(folder):
         ).stdout
         for _ in range(2)
     ]
-    assert "new values for ADMIN_API_TOKEN, DJANGO_SECRET_KEY" in said[0]
+    assert "new values for ADMIN_API_TOKEN, API_TOKEN, DJANGO_SECRET_KEY" in said[0]
     assert "no value was changed" in said[1]
     assert "docker compose up" in said[0]
     made = values(folder)
     for name in re.findall(r"\$\{(\w+):\?", COMPOSE):
         assert made[name] not in "".join(said)
-    assert made["DJANGO_SUPERUSER_PASSWORD"] not in "".join(said)
+    for name in ("DJANGO_SUPERUSER_PASSWORD", "API_TOKEN"):
+        assert made[name] not in "".join(said)
 
 
 def test_values_are_put_in_place_of_their_lines_and_the_rest_is_made(folder):

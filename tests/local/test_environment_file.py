@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from local import environment
 from local.errors import LocalError
+from ratelimiter.keys import credentials
 
 VALUES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 
@@ -67,6 +68,12 @@ def test_secrets_are_made_once_and_differ_between_clones():
     first = environment.with_secrets({})
     assert environment.with_secrets(first) == first
     other = environment.with_secrets({})
-    for name in ("ADMIN_API_TOKEN", "DJANGO_SECRET_KEY", "DJANGO_SUPERUSER_PASSWORD"):
+    for name in ("ADMIN_API_TOKEN", "API_TOKEN", "DJANGO_SECRET_KEY", "DJANGO_SUPERUSER_PASSWORD"):
         assert first[name] != other[name]
         assert len(first[name]) >= 16
+
+
+def test_the_token_of_the_admin_is_one_that_the_api_knows_the_form_of():
+    for _ in range(20):
+        token = environment.new_management_token()
+        assert credentials.is_well_formed(token, credentials.MANAGEMENT_PREFIX)

@@ -42,11 +42,16 @@ class AuditEventAdmin(ReadOnlyAdmin[AuditEvent]):
     @admin.display(description="what changed")
     def what_changed(self, event: AuditEvent) -> SafeString:
         """The detail, one line a fact."""
-        detail = dict(event.detail)
-        changed = detail.pop("changed", {})
-        lines = [(name, f"{_text(old)} → {_text(new)}") for name, (old, new) in changed.items()]
-        lines += [(name, _text(value)) for name, value in detail.items() if value not in (None, "")]
-        return format_html_join(SafeString("<br>"), "{}: {}", lines)
+        return what_changed(event)
+
+
+def what_changed(event: AuditEvent) -> SafeString:
+    """The detail of an event, one line a fact: what was changed, from what to what."""
+    detail = dict(event.detail)
+    changed = detail.pop("changed", {})
+    lines = [(name, f"{_text(old)} → {_text(new)}") for name, (old, new) in changed.items()]
+    lines += [(name, _text(value)) for name, value in detail.items() if value not in (None, "", [])]
+    return format_html_join(SafeString("<br>"), "{}: {}", lines)
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Keys: the list, the form and the actions. The pages beside them stand in ``key_pages``."""
+"""Keys: the list, the form and the actions. One key's pages are in ``key_pages`` and ``key_actions``."""
 
 from typing import Any
 
@@ -19,7 +19,6 @@ from .bulk import BulkPages
 from .filters import AttentionFilter, StatusFilter
 from .importing import ImportPages
 from .issuing import Operation
-from .links import key_link
 
 
 @admin.register(APIKey)
@@ -35,36 +34,11 @@ class KeyAdmin(BulkPages, ImportPages):
     search_fields = ("name", "owner_email", "hint")
     search_help_text = "A part of the name, owner or hint. To look for a whole key, find it by pasting."
     actions = ("activate", "pause", "rotate", "retier", "revoke", "export")
-    add_fieldsets = (
-        (None, {"fields": ("name", "owner_email", "tier")}),
-        ("Limits of its own", {"fields": ("requests_per_hour", "burst")}),
-        ("Life", {"fields": ("is_active", "expires_at")}),
+    fieldsets = (
+        (None, {"fields": ("name", "owner_email", "note")}),
+        ("Limits", {"fields": ("tier", "requests_per_hour", "burst")}),
+        ("Access", {"fields": ("is_active", "expires_at", "allowed_cidrs")}),
     )
-    readonly_fields = (
-        "hint",
-        "state",
-        "usable",
-        "limits",
-        "revoked_at",
-        "predecessor",
-        "successor",
-        "created_at",
-        "updated_at",
-        "last_used",
-    )
-
-    def get_fieldsets(self, request: HttpRequest, obj: APIKey | None = None) -> Any:
-        """What is said of a new key, and what is known of an old one."""
-        if obj is None:
-            return self.add_fieldsets
-        # A tick where nothing can be changed says that the key works, not that it is not paused.
-        active = "is_active" if self.has_change_permission(request, obj) else "usable"
-        return (
-            (None, {"fields": ("hint", "state", "name", "owner_email", "tier")}),
-            ("Limits of its own", {"fields": ("requests_per_hour", "burst", "limits")}),
-            ("Life", {"fields": (active, "expires_at", "revoked_at", "predecessor", "successor")}),
-            ("History", {"fields": ("created_at", "updated_at", "last_used")}),
-        )
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -105,36 +79,16 @@ class KeyAdmin(BulkPages, ImportPages):
         """The rate in force."""
         return intcomma(key.effective_requests_per_hour)
 
-    @admin.display(description="in force")
-    def limits(self, key: APIKey) -> str:
-        """The rate and burst in force."""
-        return (
-            f"{intcomma(key.effective_requests_per_hour)} requests per hour, "
-            f"burst {intcomma(key.effective_burst)}"
-        )
-
     @admin.display(description="active", boolean=True)
     def usable(self, key: APIKey) -> bool:
         """Whether requests with the key are let through now: neither paused, nor expired, nor revoked."""
         return key.status == APIKey.Status.ACTIVE
 
-    # A page of one key prints what these return as it is, so empty values and times are written here.
     @admin.display(description="last used", ordering="activity__last_used_at")
     def last_used(self, key: APIKey) -> str:
         """When a request last came with the key."""
         activity = getattr(key, "activity", None)
         return display_for_value(activity and activity.last_used_at, "never")
-
-    @admin.display(description="replaces")
-    def predecessor(self, key: APIKey) -> str:
-        """The key this one was rotated from."""
-        return key_link(key.replaces) if key.replaces else self.get_empty_value_display()
-
-    @admin.display(description="replaced by")
-    def successor(self, key: APIKey) -> str:
-        """The key this one was rotated to."""
-        new = APIKey.objects.filter(replaces=key).first()
-        return key_link(new) if new else self.get_empty_value_display()
 
     def save_model(self, request: HttpRequest, obj: APIKey, form: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
         """Issues a new key, or saves what was changed."""

@@ -1,0 +1,46 @@
+"""A key's chain of rotations: each key was issued to replace the one before it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from django.db import connection
+
+from .models import APIKey
+
+NEIGHBOURS: Final = 10
+"""How many keys before and after one are shown of its chain."""
+
+# A successor is always the younger row, so ids are the order; UNION ends a circle that somebody made by hand.
+_CHAIN: Final = """
+WITH RECURSIVE older (id, replaces_id) AS (
+    SELECT id, replaces_id FROM api_key WHERE id = %(key)s
+    UNION
+    SELECT key.id, key.replaces_id FROM api_key AS key JOIN older ON key.id = older.replaces_id
+), newer (id) AS (
+    SELECT %(key)s::bigint
+    UNION
+    SELECT key.id FROM api_key AS key JOIN newer ON key.replaces_id = newer.id
+)
+SELECT id FROM older UNION SELECT id FROM newer ORDER BY id DESC
+"""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The neighbours of a key and itself, the newest first, and the newest of the whole chain."""
+
+    keys: list[APIKey]
+    newest: APIKey
+    left_out: int
+    """Keys of the chain that are further away."""
+
+
+def chain(key: APIKey) -> Chain:
+    """The chain that a key is part of: of itself alone when it was never rotated."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CHAIN, {"key": key.pk})
+        ids = [key_id for (key_id,) in cursor.fetchall()]
+    here = ids.index(key.pk)
+    shown = ids[max(0, here - NEIGHBOURS) : here + NEIGHBOURS + 1]
+    rows = APIKey.objects.select_related("tier").in_bulk({ids[0], *shown})
+    return Chain([rows[key_id] for key_id in shown], rows[ids[0]], len(ids) - len(shown))
