@@ -1,8 +1,9 @@
-"""What only the API knows of a key: its bucket. It is asked for at ``API_URL``, with ``API_TOKEN``.
+"""What only the API knows: a key's bucket, and how its own service is. It is asked at ``API_URL``.
 
-The token is a management token, for which the scope ``keys:read`` is enough. Nothing here raises: when the
-API is away, slow or refuses, the answer is an ``Unavailable``, a sentence for the operator. Each such failure
-is logged, without the token, and every call is counted in ``admin_api_calls_total``.
+For a bucket it is asked with ``API_TOKEN``, a management token for which the scope ``keys:read`` is enough;
+its ``/health`` asks for none. Nothing here raises: when the API is away, slow or refuses, the answer is an
+``Unavailable``, a sentence for the operator. Each such failure is logged, without the token, and every call
+is counted in ``admin_api_calls_total``.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeVar
 
 import httpx
 import structlog
@@ -20,6 +21,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, NonNegativeFloat, Non
 
 DEADLINE_SECONDS: Final = 0.5
 """For the whole call: finding the host's address, connecting, and reading the answer."""
+
+_HEALTH_STATUSES: Final = frozenset({HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE})
 
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 
@@ -51,6 +54,38 @@ class Bucket(BaseModel):
     as_of: AwareDatetime
 
 
+class RequestLogCheck(BaseModel):
+    """The stream before the log: records that wait in it, and for how long the oldest has.
+
+    Both are None when Redis does not answer the API.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    backlog: NonNegativeInt | None = None
+    lag_seconds: NonNegativeFloat | None = None
+
+
+class Checks(BaseModel):
+    """Of the API's checks, those that the admin shows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    request_log: RequestLogCheck
+
+
+class Health(BaseModel):
+    """How the API finds itself: ``ok``, ``degraded`` or ``down``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: str
+    checks: Checks
+
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
 @dataclass(frozen=True)
 class Unavailable:
     """Why there is no answer, in a sentence for an operator."""
@@ -59,6 +94,7 @@ class Unavailable:
 
 
 NOT_CONFIGURED: Final = Unavailable("The admin does not know the API: API_URL or API_TOKEN is not set.")
+NO_ADDRESS: Final = Unavailable("The admin does not know the API: API_URL is not set.")
 
 
 class _CallFailed(Exception):
@@ -78,10 +114,26 @@ def bucket(key_id: int) -> Bucket | Unavailable:
     """The bucket of a key now, within ``DEADLINE_SECONDS``."""
     if settings.API_URL is None or settings.API_TOKEN is None:
         return NOT_CONFIGURED
-    url = f"{settings.API_URL}/api/keys/{key_id}/bucket"
     bearer = {"Authorization": f"Bearer {settings.API_TOKEN.get_secret_value()}"}
+    return _called(Bucket, f"{settings.API_URL}/api/keys/{key_id}/bucket", bearer)
+
+
+def health() -> Health | Unavailable:
+    """How the API is now, within ``DEADLINE_SECONDS``; one that is down says so, and is no failure."""
+    if settings.API_URL is None:
+        return NO_ADDRESS
+    return _called(Health, f"{settings.API_URL}/health", {}, accepts=_HEALTH_STATUSES)
+
+
+def _called(
+    kind: type[Answer],
+    url: str,
+    headers: dict[str, str],
+    *,
+    accepts: frozenset[HTTPStatus] = frozenset({HTTPStatus.OK}),
+) -> Answer | Unavailable:
     # Made before the time runs: the first one of a process reads all of the system's certificates.
-    call = _THREADS.submit(_bucket, _client(), url, bearer)
+    call = _THREADS.submit(_get, _client(), kind, url, headers, accepts)
     try:
         answer = call.result(timeout=DEADLINE_SECONDS)
     except TimeoutError:
@@ -93,17 +145,23 @@ def bucket(key_id: int) -> Bucket | Unavailable:
     return answer
 
 
-def _bucket(client: httpx.Client, url: str, bearer: dict[str, str]) -> Bucket:
+def _get(
+    client: httpx.Client,
+    kind: type[Answer],
+    url: str,
+    headers: dict[str, str],
+    accepts: frozenset[HTTPStatus],
+) -> Answer:
     try:
-        response = client.get(url, headers=bearer)
+        response = client.get(url, headers=headers)
     except httpx.TimeoutException:
         raise TimeoutError from None
     except httpx.HTTPError as exc:
         raise _CallFailed(Outcome.UNREACHABLE, f"The API does not answer: {exc}.") from exc
     match response.status_code:
-        case HTTPStatus.OK:
+        case status if status in accepts:
             try:
-                return Bucket.model_validate_json(response.content)
+                return kind.model_validate_json(response.content)
             except ValidationError as exc:
                 # Without what it has sent: whatever answers at this address need not be the API.
                 fields = ", ".join(str(error["loc"][0]) if error["loc"] else "JSON" for error in exc.errors())

@@ -1,7 +1,7 @@
 """How the way from the stream to the log is, as PostgreSQL knows it: by the drain's lock and its cursors.
 
-How many records wait only Redis knows, and so the API's ``/health``; how many were lost tells the drain's
-metrics. A drain that cannot reach Redis gives its lock up, so that is seen here, too.
+How many records wait only Redis knows, and so the API's ``/health``, which ``api_client`` asks; how many were
+lost tells the drain's metrics. A drain that cannot reach Redis gives its lock up, so that is seen here, too.
 """
 
 from collections.abc import Sequence

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from pydantic import SecretStr
 
@@ -112,3 +113,49 @@ def test_the_page_shows_the_bucket_or_why_it_cannot(settings, site: Client, issu
     assert "API_URL or API_TOKEN is not set" in site.get(f"{page}bucket/").text
     assert site.get("/admin/api_manager/apikey/0/bucket/").status_code == 404
     assert Client().get(f"{page}bucket/").status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "said"),
+    [
+        (
+            200,
+            {"status": "ok", "checks": {"request_log": {"backlog": 0, "lag_seconds": 0}}},
+            "No record waits",
+        ),
+        (
+            200,
+            {"status": "degraded", "checks": {"request_log": {"backlog": 1200, "lag_seconds": 31.5}}},
+            "1,200 records wait in Redis, the oldest for 31.5 s.",
+        ),
+        (
+            200,
+            {"status": "degraded", "checks": {"request_log": {"backlog": 1, "lag_seconds": 0.5}}},
+            "1 record waits in Redis, the oldest for 0.5 s.",
+        ),
+        (503, {"status": "down", "checks": {"request_log": {"status": "down"}}}, "but not Redis to it"),
+        (200, {"status": "ok"}, "What answers at API_URL is not this version of the API (checks)."),
+        (404, {}, "The API answers 404 Not Found."),
+    ],
+)
+def test_the_overview_shows_how_the_api_is(settings, site: Client, status, answer, said):
+    with answering(settings, status, json.dumps(answer)):
+        assert said in site.get("/admin/api-health/").text
+
+
+def test_the_overview_says_when_the_api_does_not_tell_how_it_is(settings, site: Client, db):
+    assert 'hx-get="/admin/api-health/"' in site.get("/admin/").text
+    before = counted("unreachable")
+    answer = site.get("/admin/api-health/")
+    assert "The API does not answer: " in answer.text
+    assert "no-store" in answer["Cache-Control"]
+    assert counted("unreachable") == before + 1
+    settings.API_URL = None
+    assert "API_URL is not set" in site.get("/admin/api-health/").text
+    assert Client().get("/admin/api-health/").status_code == 302
+
+
+def test_how_the_api_is_only_who_sees_the_requests_is_told(db):
+    client = Client()
+    client.force_login(User.objects.create_user("nora", is_staff=True))
+    assert client.get("/admin/api-health/").status_code == 403
