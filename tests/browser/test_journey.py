@@ -1,7 +1,7 @@
 """An operator's day in a real browser, on the whole platform: from a key's first token to its end.
 
-Every step is done as an operator does it, by links and buttons; what a client would do, by HTTP beside it. With
-ADMIN_PICTURES set (`make browser-test`) each step is photographed.
+Every step is done as an operator does it, by links and buttons; what a client would do, by HTTP beside it.
+With ADMIN_PICTURES set (`make browser-test`) each step is photographed.
 """
 
 import csv
@@ -78,6 +78,22 @@ class Journey:
         assert key == self.page.inner_text("#secret")
         return key
 
+    def export(self):
+        """Download what is shown as CSV; returns the rows."""
+        self.follow("Export…")
+        self.picture("export")
+        with self.page.expect_download() as download:
+            self.page.get_by_role("button", name=re.compile("^CSV")).click()
+        with download.value.path().open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def revoke(self, name):
+        self.follow("Revoke…")
+        self.page.fill("#id_confirmation", name)
+        self.page.fill("#id_reason", "The journey ends")
+        self.picture("revoke")
+        self.follow("Revoke", role="button")
+
     def reload_until(self, words):
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not re.search(words, self.page.inner_text("#content")):
@@ -124,12 +140,7 @@ def test_a_key_is_issued_spent_watched_rotated_and_revoked(visit, spend):
     journey.follow("Filter", role="button")
     assert set(page.locator("#result_list .status").all_inner_texts()) == {"429 limited"}
     journey.picture("filtered")
-    journey.follow("Export…")
-    journey.picture("export")
-    with page.expect_download() as download:
-        page.get_by_role("button", name=re.compile("^CSV")).click()
-    with download.value.path().open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = journey.export()
     counts = Counter()
     for row in rows:
         counts[row["status_code"]] += int(row["count"])
@@ -147,11 +158,7 @@ def test_a_key_is_issued_spent_watched_rotated_and_revoked(visit, spend):
     eventually(lambda: spend(second), 429)  # a rotation mints no fresh burst
 
     journey.follow("To the key's page")
-    journey.follow("Revoke…")
-    page.fill("#id_confirmation", "Journey")
-    page.fill("#id_reason", "The journey ends")
-    journey.picture("revoke")
-    journey.follow("Revoke", role="button")
+    journey.revoke("Journey")
     assert page.inner_text(".key-head .status") == "Revoked"
     journey.picture("revoked")
     eventually(lambda: spend(second), 403)

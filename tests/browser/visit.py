@@ -1,4 +1,4 @@
-"""A page of the admin in a browser, as a test visits it: it hears what goes wrong, looks in all forms, takes pictures."""
+"""A page of the admin in a browser: a test hears what goes wrong on it, looks at all its forms, takes pictures."""
 
 import os
 from contextlib import contextmanager
