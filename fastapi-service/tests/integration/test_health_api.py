@@ -191,6 +191,8 @@ async def test_the_document_shows_every_route_with_its_statuses_and_headers(docu
         "/api/keys/{key_id}",
         "/api/keys/{key_id}/rotate",
         "/api/keys/{key_id}/reset",
+        "/api/keys/{key_id}/revoke",
+        "/api/keys/{key_id}/bucket",
         "/api/usage",
         "/health",
         "/health/live",
@@ -224,7 +226,7 @@ async def test_every_link_leads_to_an_operation_that_takes_its_parameters(docume
         for operation in operations.values()
     }
     issued = document["paths"]["/api/keys"]["post"]["responses"]["201"]["links"]
-    assert set(issued) == {"show", "change", "rotate", "reset", "revoke"}
+    assert set(issued) == {"show", "change", "bucket", "rotate", "reset", "revoke", "revoke for a reason"}
     found = [
         link
         for operations in document["paths"].values()
