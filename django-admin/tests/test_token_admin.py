@@ -157,7 +157,7 @@ def test_the_list_shows_what_each_is_good_for_and_when_it_was_used(site: Client,
     page = site.get(LIST).text
     assert re.findall(r"status-(\w+)\"", page) == ["active", "expired", "revoked"]
     assert re.findall(r"field-last_used\b[^>]*>\s*([^<]+?)\s*<", page) == [
-        "2026-11-22 06:28:45",
+        "2026-11-22 06:28:45 UTC",
         "never",
         "never",
     ]
