@@ -16,7 +16,10 @@ from .models import APIKey, AuditEvent, RequestLog
 
 LAST_REQUESTS: Final = 100
 LAST_EVENTS: Final = 100
-_LABELS: Final = {HOUR: "%H:%M", DAY: "%H:%M", WEEK: "%m-%d %H:%M", MONTH: "%m-%d"}
+_LABELS: Final = {HOUR: "%H:%M", DAY: "%H:%M", WEEK: "%d %b, %H:%M", MONTH: "%d %b"}
+_BUCKETS: Final = {HOUR: "minute", DAY: "10 minutes", WEEK: "hour", MONTH: "day"}
+_LABEL_EVERY: Final = {HOUR: 10, DAY: 18, WEEK: 24, MONTH: 3}
+"""A label below each so many buckets."""
 
 
 def traffic_chart(key: APIKey, span: Range, now: datetime) -> Chart:
@@ -26,9 +29,12 @@ def traffic_chart(key: APIKey, span: Range, now: datetime) -> Chart:
         f"Requests in the last {span.title}",
         [format(bucket.start, _LABELS[span]) for bucket in buckets],
         {
-            "allowed": [bucket.sums.allowed for bucket in buckets],
-            "limited": [bucket.sums.limited for bucket in buckets],
+            "Allowed": [bucket.sums.allowed for bucket in buckets],
+            "Limited": [bucket.sums.limited for bucket in buckets],
         },
+        note=f"By {_BUCKETS[span]}, in UTC.",
+        stacked=True,
+        label_every=_LABEL_EVERY[span],
     )
 
 

@@ -63,14 +63,14 @@ def test_it_says_what_is_in_force_and_what_is_of_the_keys_own(site: Client, issu
     KeyActivity.objects.create(api_key=key, last_used_at=moment)
     page = site.get(url(key)).text
     told = facts(page)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", told.pop("Created"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", told.pop("Created"))
     assert told == {
         "Owner": "o@example.com",
         "Tier": "basic",
         "Rate": "1,000 requests per hour",
         "Burst": "50 of its own; its tier has as many as requests per hour",
         "Networks": "192.0.2.0/24 2001:db8::/32",
-        "Last used": "2026-11-22 06:28:45",
+        "Last used": "2026-11-22 06:28:45 UTC",
         "Expires": "never",
         "Note": f"{escape('Ask <first>.')} Then act.",
     }
@@ -92,7 +92,7 @@ def test_a_revoked_key_says_when_and_why_and_offers_nothing(site: Client, issue)
         keys.revoke(key.pk, ACTOR, reason)
         page = site.get(url(key)).text
         assert facts(page)["Reason"] == said
-        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", facts(page)["Revoked"])
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", facts(page)["Revoked"])
         assert not [action for action in ACTIONS if f"{LIST}{key.pk}/{action}/" in page]
 
 
@@ -158,7 +158,7 @@ def test_the_chart_is_of_the_range_that_was_asked_for(site: Client, issue):
         response = site.get(url(key), {"range": name})
         chart = response.context["chart"]
         assert chart.title == f"Requests in the last {title}"
-        assert [count for count in chart.series["allowed"] if count] == allowed
+        assert [count for count in chart.series["Allowed"] if count] == allowed
         assert re.findall(r'href="\?range=(\w+)" aria-current="true"', response.text) == [name]
     for name in ("", "1y", "24H", "<b>"):
         assert site.get(url(key), {"range": name}).status_code == 400

@@ -90,14 +90,16 @@ class KeyPages(KeyActions):
         span = analytics.RANGES.get(request.GET.get("range", analytics.DAY.name))
         if span is None:
             raise BadRequest(f"range: expected one of {', '.join(analytics.RANGES)}")
+        now = timezone.now()
         sections: dict[str, Any] = {
+            "now": now,
             "buttons": self.buttons(key) if self.has_change_permission(request, key) else [],
             "chain": chain(key),
             "ranges": analytics.RANGES.values(),
             "span": span,
         }
         if key_page.may_see(request, "usagehourly"):
-            sections["chart"] = key_page.traffic_chart(key, span, timezone.now())
+            sections["chart"] = key_page.traffic_chart(key, span, now)
         if key_page.may_see(request, "requestlog"):
             sections["requests"] = [
                 (row, OUTCOMES.get(row.status_code, "")) for row in key_page.last_requests(key)
