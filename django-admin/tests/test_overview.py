@@ -24,7 +24,7 @@ from api_manager.models import (
 from api_manager.overview import Figure
 
 QUERIES = 23
-"""Session and operator included, however many keys and requests there are."""
+"""Session, operator and second factor included, however many keys and requests there are."""
 
 OF_USAGE = {"figures", "chart", "endpoints"}
 OF_KEYS = {"statuses", "attention"}
