@@ -122,7 +122,7 @@ def test_the_page_tells_first_how_much_it_will_be(site: Client, issue):
     page = site.get(f"{PAGE}?client_ip=10.0.0.1")
     assert re.search(r"About <strong>\d+</strong> request", page.text)
     assert "10.0.0.1/32" in page.text
-    assert "CSV, about 0.0 MB" in " ".join(page.text.split())
+    assert "CSV, about 0.1 MB" in " ".join(page.text.split())
     assert "since=" in unescape(page.text), "the file is of the range that the page has named"
     assert f"{PAGE}?client_ip=10.0.0.1" in unescape(site.get(f"{PAGE[:-7]}?client_ip=10.0.0.1").text)
     assert site.post(PAGE, {"format": "xml"}).status_code == 200

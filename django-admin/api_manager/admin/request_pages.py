@@ -88,10 +88,10 @@ class RequestPages(ModelAdmin[RequestLog]):
             request,
             "export",
             "Export requests",
-            facts=form.criteria.facts(),
+            facts=form.criteria.facts() | {"from": form.criteria.span.start, "to": form.criteria.span.end},
             rows=rows,
             formats=[
-                (name, round(rows * kind.bytes_a_row / _BYTES_A_MEGABYTE, 1))
+                (name, max(0.1, round(rows * kind.bytes_a_row / _BYTES_A_MEGABYTE, 1)))
                 for name, kind in export.FORMATS.items()
             ],
             most_minutes=export.MOST_TIME // timedelta(minutes=1),
