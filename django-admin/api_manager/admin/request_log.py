@@ -98,10 +98,10 @@ class RequestLogAdmin(RequestPages, ReadOnlyAdmin[RequestLog]):
         "key",
         "endpoint",
         "outcome",
-        "cost",
+        "spent",
         "tokens_left",
-        "count",
-        "client_ip",
+        "times",
+        "address",
     )
     list_display_links = None
 
@@ -117,11 +117,26 @@ class RequestLogAdmin(RequestPages, ReadOnlyAdmin[RequestLog]):
         except ObjectDoesNotExist:  # a restore has not brought the key back
             return format_html("key {}", row.api_key_id)
 
-    @admin.display(description="status code")
+    @admin.display(description="status")
     def outcome(self, row: RequestLog) -> SafeString:
         """What was decided, in a number and a word."""
         code = row.status_code
         return format_html('<span class="status status-{}">{} {}</span>', code, code, OUTCOMES.get(code, ""))
+
+    @admin.display(description="cost")
+    def spent(self, row: RequestLog) -> str:
+        """Tokens that were asked for."""
+        return intcomma(row.cost)
+
+    @admin.display(description="count")
+    def times(self, row: RequestLog) -> str:
+        """How many decisions the row stands for."""
+        return intcomma(row.count)
+
+    @admin.display
+    def address(self, row: RequestLog) -> str:
+        """Where it came from, as far as that is kept."""
+        return row.client_ip or "–"
 
     @admin.display(description="remaining")
     def tokens_left(self, row: RequestLog) -> Any:

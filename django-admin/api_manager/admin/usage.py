@@ -1,6 +1,7 @@
 """Hourly usage."""
 
 from django.contrib import admin
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils.safestring import SafeString
 
 from api_manager.models import Tier, UsageHourly
@@ -15,12 +16,12 @@ class UsageHourlyAdmin(ReadOnlyAdmin[UsageHourly]):
     """What each key did at each endpoint, hour by hour."""
 
     empty_hint = "Usage stands here a moment after the first request of an hour."
-    list_display = ("hour", "key", "tier", "endpoint", "allowed", "limited", "cost")
+    list_display = ("hour", "key", "tier", "endpoint", "let_through", "held_back", "spent")
     list_display_links = None
     list_filter = ("api_key__tier", "hour", KeyFilter, EndpointFilter)
     list_select_related = ("api_key__tier",)
     search_fields = ("api_key__name", "api_key__hint")
-    search_help_text = "A part of the key's name or hint."
+    search_help_text = "A part of the key's name or hint"
 
     @admin.display
     def key(self, row: UsageHourly) -> SafeString:
@@ -31,3 +32,18 @@ class UsageHourlyAdmin(ReadOnlyAdmin[UsageHourly]):
     def tier(self, row: UsageHourly) -> Tier:
         """The tier the key has now."""
         return row.api_key.tier
+
+    @admin.display(description="allowed", ordering="allowed")
+    def let_through(self, row: UsageHourly) -> str:
+        """Requests that were allowed."""
+        return intcomma(row.allowed)
+
+    @admin.display(description="limited", ordering="limited")
+    def held_back(self, row: UsageHourly) -> str:
+        """Requests that were limited."""
+        return intcomma(row.limited)
+
+    @admin.display(description="cost", ordering="cost")
+    def spent(self, row: UsageHourly) -> str:
+        """Tokens that were spent."""
+        return intcomma(row.cost)
