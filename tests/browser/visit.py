@@ -1,4 +1,4 @@
-"""A page of the admin in a browser: a test hears what goes wrong on it, looks at all its forms, takes pictures."""
+"""A page of the admin in a browser: a test hears what goes wrong on it, and looks at all its forms."""
 
 import os
 from contextlib import contextmanager

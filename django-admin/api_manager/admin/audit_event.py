@@ -29,7 +29,7 @@ class AuditEventAdmin(ReadOnlyAdmin[AuditEvent]):
     list_display = ("timestamp", "actor", "action", "target", "what_changed", "client_ip")
     list_filter = ("action", "target_type", TargetFilter)
     search_fields = ("=actor", "=request_id", "=target_id")
-    search_help_text = "An actor (admin:alice), a request id, or the number of what it was done to, in full."
+    search_help_text = "Actor (admin:alice), request id or number"
 
     @admin.display
     def target(self, event: AuditEvent) -> SafeString:

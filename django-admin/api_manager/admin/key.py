@@ -32,7 +32,7 @@ class KeyAdmin(BulkPages, ImportPages):
     list_filter = ("tier", "is_active", StatusFilter, AttentionFilter)
     list_select_related = ("tier", "activity")
     search_fields = ("name", "owner_email", "hint")
-    search_help_text = "A part of the name, owner or hint. To look for a whole key, find it by pasting."
+    search_help_text = "A part of the name, owner or hint"
     actions = ("activate", "pause", "rotate", "retier", "revoke", "export")
     fieldsets = (
         (None, {"fields": ("name", "owner_email", "note")}),
