@@ -125,6 +125,7 @@ def create_app(settings: Settings | None = None) -> Application:
         finally:
             coalescer.flush()
             await bucket.flush()
+            await bucket.stop()
             stop_drains.set()
             await directory.stop()
             for thread in drains:

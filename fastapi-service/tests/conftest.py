@@ -70,8 +70,22 @@ async def redis(redis_server) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-def bucket(redis) -> TokenBucket:
-    return TokenBucket(redis, shards=1, timeout_seconds=2.0)
+async def make_bucket(redis):
+    """Make token buckets that look for Redis no more when the test ends."""
+    made = []
+
+    def make(connection=redis, *, shards=1, timeout_seconds=2.0):
+        made.append(TokenBucket(connection, shards=shards, timeout_seconds=timeout_seconds))
+        return made[-1]
+
+    yield make
+    for bucket in made:
+        await bucket.stop()
+
+
+@pytest.fixture
+def bucket(make_bucket) -> TokenBucket:
+    return make_bucket()
 
 
 async def eventually(condition: Callable[[], object], within_seconds: float = 10.0) -> object:

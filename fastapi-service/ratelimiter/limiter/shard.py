@@ -63,7 +63,8 @@ class Shard:
         """Whether the breaker is open, so that a take would only fail."""
         self._timer: asyncio.TimerHandle | None = None
         self._preparing: asyncio.Task[None] | None = None
-        self._overdue: asyncio.TimerHandle
+        self._overdue: asyncio.TimerHandle | None = None
+        self._is_stopped = False
 
     def bucket(self, subject: int) -> str:
         """The name of a subject's bucket."""
@@ -98,6 +99,16 @@ class Shard:
             await asyncio.sleep(GATHER_SECONDS / 10)
         metrics.LOG_DROPPED.inc(len(self._appended))
         self._appended.clear()
+
+    async def stop(self) -> None:
+        """Look for Redis no more; whoever still waits is told that there is no decision."""
+        self._is_stopped = True
+        for timer in (self._timer, self._overdue):
+            if timer is not None:
+                timer.cancel()
+        if self._preparing is not None:
+            self._preparing.cancel()
+            await asyncio.gather(self._preparing, return_exceptions=True)
 
     def _begin(self, deadline: float) -> Batch:
         """A batch that is sent in the loop's next turn, so that all that arrives in this one goes along."""
@@ -242,7 +253,7 @@ class Shard:
 
     def _start_preparing(self) -> None:
         """Connect, or probe; whoever waits for it is told no at its own deadline, if it takes longer."""
-        if self._preparing is None:
+        if self._preparing is None and not self._is_stopped:
             self._preparing = asyncio.get_running_loop().create_task(
                 self._connector.prepare(and_write=self.is_away)
             )
@@ -258,7 +269,8 @@ class Shard:
 
     def _prepared(self, preparing: "asyncio.Task[None]") -> None:
         self._preparing = None
-        self._overdue.cancel()
+        if self._overdue is not None:
+            self._overdue.cancel()
         if preparing.cancelled():
             while self._waiting:
                 self._fail_unsent(self._waiting.popleft(), None)

@@ -84,5 +84,9 @@ class TokenBucket:
         """Send what was appended; what Redis does not take within ``timeout_seconds`` is dropped."""
         await asyncio.gather(*(shard.flush() for shard in self._shards))
 
+    async def stop(self) -> None:
+        """Look for Redis no more: what is asked from now on while there is no connection has no decision."""
+        await asyncio.gather(*(shard.stop() for shard in self._shards))
+
     def _shard(self, subject: int) -> Shard:
         return self._shards[redis_keys.shard_of(subject, len(self._shards))]

@@ -11,7 +11,6 @@ from ratelimiter import metrics
 from ratelimiter.errors import LimiterUnavailable
 from ratelimiter.limiter.failures import reason_of
 from ratelimiter.limiter.policy import Policy
-from ratelimiter.limiter.token_bucket import TokenBucket
 
 RECORD = b"1 1 - /x"
 POLICY = Policy.of(10)
@@ -72,9 +71,9 @@ async def unable_to_save(redis_server, redis):
     ],
 )
 async def test_each_way_to_fail_is_counted_by_its_reason(
-    redis_server, redis, failures, openings, eventually, befall, reason
+    make_bucket, redis_server, redis, failures, openings, eventually, befall, reason
 ):
-    bucket = TokenBucket(redis, shards=1, timeout_seconds=1.0)
+    bucket = make_bucket(redis, shards=1, timeout_seconds=1.0)
     await bucket.take(1, POLICY, 1, RECORD)
     assert set(failures().values()) == {0}
     await befall(redis_server, redis)

@@ -19,7 +19,6 @@ from ratelimiter import metrics, redis_keys
 from ratelimiter.bounds import MAX_REFILL_HOURS
 from ratelimiter.errors import LimiterUnavailable
 from ratelimiter.limiter.policy import TICKS_PER_SECOND, Policy
-from ratelimiter.limiter.token_bucket import TokenBucket
 
 RECORD = b"1 1 - /x"
 subjects = itertools.count(1)
@@ -113,9 +112,9 @@ async def test_a_full_bucket_gives_exactly_its_burst(bucket, rate):
     assert policy.capacity <= admitted <= policy.capacity + refilled
 
 
-async def test_several_workers_share_a_bucket_exactly(redis_server, redis):
+async def test_several_workers_share_a_bucket_exactly(make_bucket, redis_server, redis):
     policy = Policy.of(1, 500)
-    workers = [TokenBucket(redis, shards=1, timeout_seconds=5) for _ in range(4)]
+    workers = [make_bucket(redis, shards=1, timeout_seconds=5) for _ in range(4)]
     takes = [worker.take(1, policy, 1, RECORD) for worker in workers for _ in range(300)]
     decisions = await asyncio.gather(*takes)
     assert sum(decision.allowed for decision in decisions) == 500
@@ -262,8 +261,8 @@ async def test_a_script_that_redis_forgot_is_loaded_again(redis, bucket):
     assert (await bucket.take(1, Policy.of(10), 1, RECORD)).remaining == 8
 
 
-async def test_a_frozen_redis_fails_in_time_and_does_nothing_once_it_thaws(redis_server, redis):
-    impatient = TokenBucket(redis, shards=1, timeout_seconds=0.2)
+async def test_a_frozen_redis_fails_in_time_and_does_nothing_once_it_thaws(make_bucket, redis_server, redis):
+    impatient = make_bucket(redis, shards=1, timeout_seconds=0.2)
     policy = Policy.of(10)
     await impatient.take(1, policy, 1, RECORD)
     os.kill(redis_server.process.pid, signal.SIGSTOP)
@@ -277,12 +276,14 @@ async def test_a_frozen_redis_fails_in_time_and_does_nothing_once_it_thaws(redis
     finally:
         os.kill(redis_server.process.pid, signal.SIGCONT)
     await asyncio.sleep(0.3)
-    assert (await TokenBucket(redis, shards=1, timeout_seconds=2).peek(1, policy)).remaining == 9
+    assert (await make_bucket(redis, shards=1, timeout_seconds=2).peek(1, policy)).remaining == 9
     assert int(await redis.hget(redis_keys.stream_state(0), "seq")) == 1
 
 
-async def test_what_is_appended_during_a_short_stall_is_recorded_once(redis_server, redis, eventually):
-    impatient = TokenBucket(redis, shards=1, timeout_seconds=0.2)
+async def test_what_is_appended_during_a_short_stall_is_recorded_once(
+    make_bucket, redis_server, redis, eventually
+):
+    impatient = make_bucket(redis, shards=1, timeout_seconds=0.2)
     await impatient.take(1, Policy.of(10), 1, RECORD)
     os.kill(redis_server.process.pid, signal.SIGSTOP)
     try:
@@ -333,9 +334,9 @@ async def outcomes(redis):
 
 
 async def test_what_was_appended_when_the_reply_was_lost_comes_again_with_its_time(
-    redis_server, redis, eventually
+    make_bucket, redis_server, redis, eventually
 ):
-    impatient = TokenBucket(redis, shards=1, timeout_seconds=0.2)
+    impatient = make_bucket(redis, shards=1, timeout_seconds=0.2)
     await impatient.take(1, Policy.of(10), 1, RECORD)
     link = impatient._shards[0]._connector.link
     for number in range(5):
@@ -380,8 +381,10 @@ async def test_what_the_script_fails_at_by_itself_is_dropped_and_counted(redis, 
     assert not bucket._shards[0]._appended
 
 
-async def test_what_was_appended_just_before_redis_went_keeps_its_time(redis_server, redis, eventually):
-    impatient = TokenBucket(redis, shards=1, timeout_seconds=0.2)
+async def test_what_was_appended_just_before_redis_went_keeps_its_time(
+    make_bucket, redis_server, redis, eventually
+):
+    impatient = make_bucket(redis, shards=1, timeout_seconds=0.2)
     await impatient.take(1, Policy.of(10), 1, RECORD)
     appended = time.time()
     impatient.append(1, b"2 1 - /x", b"429 0")
@@ -399,9 +402,11 @@ async def test_what_was_appended_just_before_redis_went_keeps_its_time(redis_ser
     await impatient.flush()
 
 
-async def test_what_is_decided_while_redis_is_away_is_recorded_with_its_time(redis_server, eventually):
+async def test_what_is_decided_while_redis_is_away_is_recorded_with_its_time(
+    make_bucket, redis_server, eventually
+):
     client = Redis.from_url(redis_server.url, retry=Retry(NoBackoff(), 0), protocol=2)
-    impatient = TokenBucket(client, shards=1, timeout_seconds=0.2)
+    impatient = make_bucket(client, shards=1, timeout_seconds=0.2)
     await impatient.take(1, Policy.of(10), 1, RECORD)
     port = redis_server.port
     redis_server.kill()
@@ -434,7 +439,7 @@ async def test_nobody_is_left_waiting_when_connecting_is_cancelled(bucket):
 
 
 @pytest.fixture
-async def far_bucket(redis_server):
+async def far_bucket(make_bucket, redis_server):
     """A bucket whose Redis is a round trip of 60 ms away: connecting takes longer than a decision may."""
 
     async def delay(reader, writer):
@@ -451,7 +456,7 @@ async def far_bucket(redis_server):
     async with await asyncio.start_server(accept, "127.0.0.1", 0) as proxy:
         port = proxy.sockets[0].getsockname()[1]
         client = Redis(port=port, password=redis_server.password, retry=Retry(NoBackoff(), 0), protocol=2)
-        yield TokenBucket(client, shards=1, timeout_seconds=0.25)
+        yield make_bucket(client, shards=1, timeout_seconds=0.25)
         await client.aclose()
 
 
@@ -501,8 +506,8 @@ async def test_a_take_that_cannot_be_sent_fails_alone(bucket):
     assert [decision.remaining for decision in decisions] == [n - 1 for n in range(2, 9)]
 
 
-async def test_a_worker_that_was_paused_past_a_deadline_recovers(redis, bucket):
-    impatient = TokenBucket(redis, shards=1, timeout_seconds=0.1)
+async def test_a_worker_that_was_paused_past_a_deadline_recovers(make_bucket, redis, bucket):
+    impatient = make_bucket(redis, shards=1, timeout_seconds=0.1)
     await impatient.take(1, Policy.of(10), 1, RECORD)
     for _ in range(20):
         waiting = asyncio.ensure_future(impatient.take(1, Policy.of(10), 1, RECORD))
@@ -546,8 +551,8 @@ async def test_a_client_that_gives_up_disturbs_nobody(bucket):
     assert (await patient).allowed
 
 
-async def test_shards_keep_their_own_buckets_and_streams(redis):
-    sharded = TokenBucket(redis, shards=4, timeout_seconds=2)
+async def test_shards_keep_their_own_buckets_and_streams(make_bucket, redis):
+    sharded = make_bucket(redis, shards=4, timeout_seconds=2)
     await asyncio.gather(*(sharded.take(n, Policy.of(10), 1, RECORD) for n in range(40)))
     lengths = [int(await redis.hget(redis_keys.stream_state(shard), "seq") or 0) for shard in range(4)]
     assert sum(lengths) == 40
