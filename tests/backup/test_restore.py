@@ -280,8 +280,8 @@ def test_an_operator_who_was_locked_out_since_stays_out_and_no_session_comes_bac
 def test_a_permission_that_was_taken_away_since_does_not_come_back(platform, tmp_path):
     platform.sql(
         "DELETE FROM auth_group_permissions; DELETE FROM auth_group"  # the roles
-        "; INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name, last_name,"
-        " email, date_joined) VALUES ('one', '', false, true, true, '', '', '', now())"
+        "; INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name,"
+        " last_name, email, date_joined) VALUES ('one', '', false, true, true, '', '', '', now())"
         "; INSERT INTO auth_group (name) VALUES ('kept'), ('left')"
         "; INSERT INTO auth_user_groups (user_id, group_id)"
         " SELECT u.id, g.id FROM auth_user AS u, auth_group AS g WHERE username = 'one'"
