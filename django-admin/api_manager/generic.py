@@ -1,10 +1,31 @@
-"""Generic classes of Django and of the theme, which only the type checker knows to be generic."""
+"""Generic classes of Django and of the theme, which only the type checker knows to be generic.
 
-from typing import TYPE_CHECKING, Any
+Of its lists the admin class says besides what an address may ask for.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
 from django.core import paginator
 from unfold import admin
+
+_OF_A_COLUMN: Final = ("", "__exact", "__id__exact", "__isnull", "__gte", "__lt")
+"""What the filters of a column write behind its name."""
+
+
+def _is_offered(filters: Iterable[Any], lookup: str, value: str) -> bool:
+    """Whether a list's filters offer a look-up.
+
+    Django takes any, of any column: a regular expression that reads the whole table, a digest by its
+    beginning, a value that PostgreSQL cannot read.
+    """
+    if "\0" in value:  # PostgreSQL has none in a text
+        return False
+    columns = {each for each in filters if isinstance(each, str)}
+    offered = {f"{column}{suffix}" for column in columns for suffix in _OF_A_COLUMN}
+    return lookup in offered | {each.parameter_name for each in filters if not isinstance(each, str)}
+
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -17,6 +38,10 @@ else:
 
         def __class_getitem__(cls, _model: Any) -> type:
             return cls
+
+        def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+            """Whether an address may ask for it; otherwise the answer is 400."""
+            return _is_offered(self.get_list_filter(request), lookup, value)
 
     class Paginator(paginator.Paginator):
         """A ``Paginator`` that may be written ``Paginator[Model]``."""
