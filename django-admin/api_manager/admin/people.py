@@ -136,6 +136,8 @@ class UserAdmin(_AuditedPeople, auth.UserAdmin, ModelAdmin[User]):  # type: igno
         user = get_object_or_404(User, pk=user_id)
         if not self.has_change_permission(request, user):
             raise PermissionDenied
+        if user == request.user and second_factor.is_enrolled(user):
+            return HttpResponseRedirect(reverse("second_factor_remove"))  # one's own takes a code
         if request.method == "POST":
             had = second_factor.remove(user, Actor.of_request(request))
             said = "is removed" if had else "was there no longer"
