@@ -117,7 +117,9 @@ def test_only_what_is_counted_is_kept_and_not_for_long(alice):
     (row,) = AccessAttempt.objects.values()
     assert (row["username"], row["ip_address"], row["failures_since_start"]) == ("alice", HERE, 1)
     assert "pasted" not in str(row)
-    Client(headers={"user-agent": "another"}).post(LOGIN, {"username": "alice", "password": "x"}, REMOTE_ADDR=HERE)
+    Client(headers={"user-agent": "another"}).post(
+        LOGIN, {"username": "alice", "password": "x"}, REMOTE_ADDR=HERE
+    )
     assert AccessAttempt.objects.get().failures_since_start == 2
     assert row["get_data"] == row["post_data"] == ""
     fail("alice", 30)

@@ -100,7 +100,7 @@ def remove(request: HttpRequest, site: AdminSite) -> HttpResponse:
 
 
 def _shown(request: HttpRequest, form: CodeForm) -> Any:
-    """The device that a right code came from; None where there is none yet, or the form says what is wrong."""
+    """The device that a right code came from; None where none came, or the form says what is wrong."""
     if not form.is_valid():
         return None
     user: Any = request.user
