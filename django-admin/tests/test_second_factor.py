@@ -253,6 +253,20 @@ def test_a_session_alone_does_not_change_the_second_factor(tessa):
             assert set(StaticToken.objects.values_list("token", flat=True)) == kept
 
 
+def test_nobody_reads_anothers_secret_or_backup_codes(site: Client, tessa):
+    device, codes = TOTPDevice.objects.get(), StaticDevice.objects.get()
+    totps, statics = "/admin/otp_totp/totpdevice/", "/admin/otp_static/staticdevice/"
+    for page in (
+        totps,
+        f"{totps}{device.pk}/change/",
+        f"{totps}{device.pk}/config/",
+        f"{totps}{device.pk}/qrcode/",
+    ):
+        assert site.get(page).status_code == 404, page
+    for page in (statics, f"{statics}{codes.pk}/change/"):
+        assert site.get(page).status_code == 404, page
+
+
 def test_an_owner_removes_anothers(site: Client, tessa):
     page = f"/admin/auth/user/{tessa.pk}/second-factor/"
     assert page in site.get(f"/admin/auth/user/{tessa.pk}/change/").text

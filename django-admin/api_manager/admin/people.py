@@ -16,6 +16,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django_otp.plugins.otp_static import admin as otp_static
+from django_otp.plugins.otp_totp import admin as otp_totp
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
@@ -31,6 +33,9 @@ _NOT_SAID: Final = frozenset({"password", "password1", "password2", "usable_pass
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
+# Pages of django-otp's: a superuser would read there what others' codes are computed of, and change it unaudited.
+admin.site.unregister(otp_static.StaticDevice)
+admin.site.unregister(otp_totp.TOTPDevice)
 
 
 def urls(site: AdminSite) -> list[URLPattern]:
