@@ -1,15 +1,21 @@
 """Generic classes of Django and of the theme, which only the type checker knows to be generic.
 
-Of its lists the admin class says besides what an address may ask for.
+Of its lists the admin class says besides what an address may ask for, and a form may choose.
 """
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core import paginator
+from django.core.exceptions import BadRequest
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from unfold import admin
 
+_NUMBER: Final = re.compile(r"[0-9]{1,19}")
 _OF_A_COLUMN: Final = ("", "__exact", "__id__exact", "__isnull", "__gte", "__lt")
 """What the filters of a column write behind its name."""
 
@@ -42,6 +48,12 @@ else:
         def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
             """Whether an address may ask for it; otherwise the answer is 400."""
             return _is_offered(self.get_list_filter(request), lookup, value)
+
+        def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+            """Runs an action on the chosen rows; Django fails where one is chosen by what is no number."""
+            if not all(map(_NUMBER.fullmatch, request.POST.getlist(ACTION_CHECKBOX_NAME))):
+                raise BadRequest(f"{ACTION_CHECKBOX_NAME}: expected numbers of rows")
+            return super().response_action(request, queryset)
 
     class Paginator(paginator.Paginator):
         """A ``Paginator`` that may be written ``Paginator[Model]``."""

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import path
 from django.views.generic import RedirectView
 
-from api_manager.admin import people, second_factor
+from api_manager.admin import people, search, second_factor
 from config.health import health
 from config.metrics import metrics
 
@@ -15,5 +15,6 @@ urlpatterns = [
     path("metrics", metrics, name="metrics"),
     *second_factor.urls(admin.site),
     *people.urls(admin.site),
+    *search.urls(admin.site),
     path("admin/", admin.site.urls),  # last, since it takes every path below
 ]
