@@ -33,7 +33,7 @@ _NOT_SAID: Final = frozenset({"password", "password1", "password2", "usable_pass
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
-# Pages of django-otp's: a superuser would read there what others' codes are computed of, and change it unaudited.
+# On django-otp's pages a superuser would read what others' codes are computed of, and change it unaudited.
 admin.site.unregister(otp_static.StaticDevice)
 admin.site.unregister(otp_totp.TOTPDevice)
 
