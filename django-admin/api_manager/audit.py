@@ -108,7 +108,7 @@ def _event(
 
 
 def record_export(actor: Actor, detail: dict[str, Any]) -> None:
-    """Writes who took which rows of the log out of the database."""
+    """Writes who took which rows out of the database."""
     AuditEvent.objects.create(
         actor=actor.name,
         action=AuditEvent.Action.EXPORTED,

@@ -4,6 +4,8 @@ Counted are failures, in PostgreSQL, so for all workers: ``AXES_FAILURE_LIMIT`` 
 ``LOGIN_FAILURES_PER_ADDRESS`` for all names from there, in ``AXES_COOLOFF_TIME``. What comes while an address
 waits is answered without a look at the password, or a hash of it, and does not prolong the wait. Nobody is
 locked out by failures of another address. Without PostgreSQL nobody logs in at all.
+
+A name that is nobody's may be a key or a password, typed into the wrong field: it is counted by its digest.
 """
 
 from datetime import datetime
@@ -15,12 +17,14 @@ from axes.handlers.database import AxesDatabaseHandler
 from axes.handlers.proxy import AxesProxyHandler
 from axes.models import AccessAttempt
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db.models import Max, QuerySet, Sum
 from django.db.models.signals import pre_save
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 
 from .client import client_ip
 
@@ -42,8 +46,24 @@ def address(request: HttpRequest) -> str | None:
     return str(client)
 
 
+def name(_request: HttpRequest, credentials: dict[str, Any] | None) -> str | None:
+    """By what failures are counted: a user's name, or the keyed digest of what is nobody's, however long."""
+    typed: str | None = (credentials or {}).get("username")
+    if typed is None or User.objects.filter(username=typed).exists():
+        return typed
+    return salted_hmac("api_manager.lockout", typed, algorithm="sha256").hexdigest()
+
+
 class Handler(AxesDatabaseHandler):  # type: ignore[misc]  # not typed there
     """django-axes's own, with a bound for all names that one address tries."""
+
+    def user_login_failed(
+        self, sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any
+    ) -> None:
+        """Counts a failure in one row for a name and an address, whatever program was said to be at work."""
+        if request is not None:
+            request.axes_user_agent = ""  # type: ignore[attr-defined]  # django-axes's own
+        super().user_login_failed(sender, credentials, request, **kwargs)
 
     def get_failures(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:
         """The failures that count; from ``AXES_FAILURE_LIMIT`` on the client waits."""

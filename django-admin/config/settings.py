@@ -131,6 +131,7 @@ X_FRAME_OPTIONS = "DENY"
 # See api_manager.lockout.
 AXES_HANDLER = "api_manager.lockout.Handler"
 AXES_CLIENT_IP_CALLABLE = "api_manager.lockout.address"
+AXES_USERNAME_CALLABLE = "api_manager.lockout.name"
 AXES_LOCKOUT_CALLABLE = "api_manager.lockout.page"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = 5

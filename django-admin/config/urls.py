@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import path
 from django.views.generic import RedirectView
 
-from api_manager.admin import api_health, people, second_factor
+from api_manager.admin import api_health, people, search, second_factor
 from config.health import health
 from config.metrics import metrics
 
@@ -16,5 +16,6 @@ urlpatterns = [
     *second_factor.urls(admin.site),
     *people.urls(admin.site),
     *api_health.urls(admin.site),
+    *search.urls(admin.site),
     path("admin/", admin.site.urls),  # last, since it takes every path below
 ]

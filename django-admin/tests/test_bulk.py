@@ -173,6 +173,8 @@ def test_an_export_says_what_is_known_and_no_secret(site: Client, issue):
     assert first["allowed_cidrs"] == "10.0.0.0/8 2001:db8::/32"
     assert issued.secret not in text
     assert bytes(key.digest).hex() not in text
+    event = AuditEvent.objects.get(action="exported")
+    assert (event.actor, event.detail) == ("admin:alice", {"table": "api_key", "rows": 2, "format": "csv"})
     everything = act(site, "export", address=f"{LIST}?status=active").getvalue().decode()
     assert [row["id"] for row in csv.DictReader(everything.splitlines(keepends=True))] == [
         str(key.pk),

@@ -53,6 +53,13 @@ def test_a_file_is_shown_before_it_is_imported(site: Client):
     assert ">Import</button>" not in again.text
 
 
+def test_a_name_that_holds_a_key_is_refused(site: Client):
+    file = SimpleUploadedFile(f"of-rlk_live_{'0' * 49}.csv", FILE.encode())
+    page = site.post(PAGE, FORMAT | {"file": file, "confirmed": "1"})
+    assert "Its name holds an API key" in page.text
+    assert not APIKey.objects.exists()
+
+
 def test_what_is_wrong_is_told_line_by_line(site: Client):
     page = upload(site, "digest,name,tier\nabc,x,free\n" + f"{DIGESTS[0]},,gold\n" * 60)
     text = plain(page)

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from api_manager import audit, credentials, keys
 from api_manager.audit import Actor
@@ -161,6 +162,14 @@ WRONG_LINES = [
         "line 2, allowed_cidrs: 10.0.0.1/8: did you mean 10.0.0.0/8?",
     ),
     ("hint", "{d},x,free," + secret(), "line 2, hint: this is the key itself"),
+    ("", "{d},of " + secret() + ",free", "line 2, name: this is the key itself"),
+    ("note", '{d},x,free,"old:\n' + secret(2) + '"', "line 2, note: this holds a key of the stated format"),
+    ("", "{d},x," + secret(), "line 2, tier: there is no such tier; there are free"),
+    ("", secret() + ",x,free", "line 2, digest: expected a SHA-256 digest"),
+    ("owner_email", "{d},x,free," + secret(), "line 2, owner_email: expected an e-mail address"),
+    ("expires_at", "{d},x,free," + secret(), "line 2, expires_at: expected ISO 8601"),
+    ("allowed_cidrs", "{d},x,free," + secret(), "line 2, allowed_cidrs: expected IP addresses and networks"),
+    (secret(), "{d},x,free,y", "line 1: there is no such column; there are digest, name"),
     ("hint", "{d},x,free," + "x" * 33, "line 2, hint: expected 32 characters at most, not 33"),
     ("key", "{d},x,free,y", "line 1: there is no column 'key'; there are digest, name"),
     ("name", "{d},x,free,y", "line 1, name: the column stands here more than once"),
@@ -173,6 +182,7 @@ def test_what_is_wrong_with_a_line_is_said_and_nothing_is_imported(import_file):
         with pytest.raises(CommandError) as caught:
             import_file(f"{heading}\n{values.replace('{d}', digest())}\n")
         assert error in str(caught.value), (columns, values)
+        assert secret(0)[:16] not in str(caught.value), (columns, values)
         assert "Nothing was imported." in str(caught.value)
     assert not APIKey.objects.exists()
 
@@ -242,6 +252,18 @@ def test_a_corrected_format_is_kept_beside_the_wrong_one_and_not_without_end(imp
 def test_a_file_that_is_not_there_is_said(db, tmp_path):
     with pytest.raises(CommandError, match="No such file"):
         call_command("import_keys", str(tmp_path / "none.csv"), *FORMAT)
+
+
+def test_two_imports_do_not_run_at_once(import_file):
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(hashtext('import of keys'))")
+        with pytest.raises(CommandError, match="Nothing was imported: Another import is under way"):
+            import_file(f"{REQUIRED}{digest()},x,free\n")
+    finally:
+        other.close()
+    import_file(f"{REQUIRED}{digest()},x,free\n")
 
 
 def test_an_imported_key_is_rotated_to_one_of_ours(import_file):

@@ -169,6 +169,27 @@ def test_an_unknown_key_has_no_pages(site: Client):
         assert site.get(f"{LIST}1/{page}/").status_code == 404, page
 
 
+def test_every_page_changes_the_key_where_no_test_holds_a_transaction_open(committed, issue_key):
+    """Around other tests is one, which hides a lock that is taken outside of any."""
+    client = Client()
+    client.force_login(User.objects.create_superuser("olga", "", "not-a-common-one-9"))
+    key = issue_key().key
+    sent = {
+        "expiry": {"until": "30"},
+        "limits": {"tier": key.tier_id, "burst": "7"},
+        "networks": {"allowed_cidrs": "10.0.0.0/8"},
+        "note": {"note": "seen"},
+        "edit": {"name": "renamed", "tier": key.tier_id, "is_active": "on"},
+        "rotate": {"grace_minutes": "5"},
+        "revoke": {"confirmation": "renamed", "reason": "over"},
+    }
+    assert set(sent) == set(PAGES)
+    answers = {page: client.post(url(key, page), fields).status_code for page, fields in sent.items()}
+    assert answers == dict.fromkeys(PAGES, 302) | {"rotate": 200}
+    key.refresh_from_db()
+    assert (key.name, key.revoked_reason) == ("renamed", "over")
+
+
 def test_edit_is_the_form_of_all_and_leads_back_to_the_key(site: Client, issue):
     key = issue(note="kept").key
     assert 'name="allowed_cidrs"' in site.get(url(key, "edit")).text

@@ -117,12 +117,25 @@ def test_only_what_is_counted_is_kept_and_not_for_long(alice):
     (row,) = AccessAttempt.objects.values()
     assert (row["username"], row["ip_address"], row["failures_since_start"]) == ("alice", HERE, 1)
     assert "pasted" not in str(row)
+    Client(headers={"user-agent": "another"}).post(
+        LOGIN, {"username": "alice", "password": "x"}, REMOTE_ADDR=HERE
+    )
+    assert AccessAttempt.objects.get().failures_since_start == 2
     assert row["get_data"] == row["post_data"] == ""
     fail("alice", 30)
     assert AccessAttempt.objects.get().failures_since_start == 5
     pass_time(timedelta(minutes=16))
     attempt("bob", "guess", THERE)
-    assert AccessAttempt.objects.get().username == "bob"
+    assert AccessAttempt.objects.get().ip_address == THERE
+
+
+@pytest.mark.parametrize("typed", [f"rlk_live_{'Key0' * 12}1", "correct horse battery staple", "n" * 100_000])
+def test_what_is_typed_as_a_name_and_is_nobodys_is_counted_and_not_kept(alice, typed):
+    assert fail(typed, 6) == [200] * 4 + [429] * 2
+    assert fail("ａｌｉｃｅ", 5, THERE) == [200] * 4 + [429]  # Django takes that for alice, and so do we
+    kept = set(AccessAttempt.objects.values_list("username", flat=True))
+    assert {len(name) for name in kept - {"alice"}} == {64}
+    assert typed not in kept
 
 
 @pytest.mark.parametrize("door", ["page", "command"])

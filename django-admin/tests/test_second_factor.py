@@ -223,19 +223,48 @@ def test_backup_codes_are_renewed_and_the_factor_is_removed(tessa):
     old = set(StaticToken.objects.values_list("token", flat=True))
     assert client.get(f"{OVERVIEW}backup-codes/").status_code == 200
     assert set(StaticToken.objects.values_list("token", flat=True)) == old
-    shown = client.post(f"{OVERVIEW}backup-codes/").text
+    shown = client.post(f"{OVERVIEW}backup-codes/", {"code": min(old)}).text
     new = set(StaticToken.objects.values_list("token", flat=True))
     assert len(new) == second_factor.BACKUP_CODES
     assert not new & old
     assert all(code in shown for code in new)
     assert client.get(f"{OVERVIEW}remove/").status_code == 200
-    assert client.post(f"{OVERVIEW}remove/").url == OVERVIEW
+    assert client.post(f"{OVERVIEW}remove/", {"code": min(new)}).url == OVERVIEW
     assert not TOTPDevice.objects.exists()
     assert not StaticDevice.objects.exists()
     assert browser().get(KEYS).status_code == 200
     assert actions() == ["logged_in", "codes_issued", "unenrolled", "logged_in"]
     for page in ("backup-codes/", "remove/"):
         assert client.post(f"{OVERVIEW}{page}").url == OVERVIEW
+
+
+def test_a_session_alone_does_not_change_the_second_factor(tessa):
+    client, used = browser(), totp(tessa)
+    client.post(CODE, {"code": used})
+    kept = set(StaticToken.objects.values_list("token", flat=True))
+    for page in (
+        f"{OVERVIEW}backup-codes/",
+        f"{OVERVIEW}remove/",
+        f"/admin/auth/user/{tessa.pk}/second-factor/",
+    ):
+        for sent in ({}, {"code": ""}, {"code": used}, {"code": wrong(tessa)}, {"code": totp(tessa, 1)}):
+            client.post(page, sent)  # the last one comes too soon after a wrong one
+            assert second_factor.is_enrolled(tessa)
+            assert set(StaticToken.objects.values_list("token", flat=True)) == kept
+
+
+def test_nobody_reads_anothers_secret_or_backup_codes(site: Client, tessa):
+    device, codes = TOTPDevice.objects.get(), StaticDevice.objects.get()
+    totps, statics = "/admin/otp_totp/totpdevice/", "/admin/otp_static/staticdevice/"
+    for page in (
+        totps,
+        f"{totps}{device.pk}/change/",
+        f"{totps}{device.pk}/config/",
+        f"{totps}{device.pk}/qrcode/",
+    ):
+        assert site.get(page).status_code == 404, page
+    for page in (statics, f"{statics}{codes.pk}/change/"):
+        assert site.get(page).status_code == 404, page
 
 
 def test_an_owner_removes_anothers(site: Client, tessa):
@@ -261,7 +290,7 @@ def test_where_it_is_required_nothing_is_reached_before_it_is_set_up(quick_hashe
     assert "asks everybody" in client.get(OVERVIEW).text
     client.post(OVERVIEW, {"code": totp(user)})
     assert client.get(KEYS).status_code == 200
-    client.post(f"{OVERVIEW}remove/")
+    client.post(f"{OVERVIEW}remove/", {"code": StaticToken.objects.first().token})
     assert client.get(KEYS).url.startswith(f"{OVERVIEW}?next=")
 
 

@@ -7,8 +7,10 @@ searched for every secret, in each form that could carry it, but for the files t
 
 import base64
 import gzip
+import hashlib
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -22,6 +24,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import pytest
 import redis
+from django_otp.oath import totp
 
 from local.stack import Embedded
 from tests.runs import running
@@ -33,6 +36,8 @@ pytestmark = pytest.mark.timeout(240)
 
 HOLD_SECRETS = {"env", "redis.conf", "superuser-password", "state.out"}
 """Files of a run that have them on purpose, and are their owner's alone; the last is a terminal's."""
+KNOWN_TO_POSTGRES = {"the operator's TOTP secret", "a backup code"}
+"""What codes are computed of, or compared with, as docs/security.md says."""
 _GZIP = re.compile(rb"\x1f\x8b\x08")
 _ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
 
@@ -75,7 +80,8 @@ def life():
 
 def test_no_secret_is_left_anywhere(life):
     found = {(name, place) for name, secret in life.secrets.items() for place in _places(secret, life.texts)}
-    assert found == set()
+    known = {(name, place) for name, place in found if name in KNOWN_TO_POSTGRES and _is_of_postgres(place)}
+    assert found - known == set()
 
 
 def test_the_search_saw_what_it_is_about(life):
@@ -135,6 +141,11 @@ def test_the_search_finds_every_form(write, secret):
     assert _places("something-else-altogether", texts) == set()
 
 
+def _is_of_postgres(place):
+    """Whether a text is what PostgreSQL keeps or a dump of that; its log is not."""
+    return "/postgres/data/" in place or place.endswith(".dump") or place == "all data"
+
+
 def _secrets_of(values, state):
     """The secrets that the platform was started with; each, and each password in an address."""
     found = {
@@ -176,6 +187,9 @@ def _live(life):
     life.secrets["a wrong management token"] = "nearly-the-management-token-of-somebody"
     life.secrets["a wrong password"] = "the-password-of-another-site-9"
 
+    _import(life, site)
+    _enrol(life, site)
+
     _use(life, "lived")
     for key in [secret for name, secret in life.secrets.items() if "issued" in name or "rotated" in name]:
         _mistake(life, site, key)
@@ -192,17 +206,46 @@ def _live(life):
     site.http.close()
 
 
+def _import(life, site):
+    """Bring keys of another system, one of which stands in every column before it is left out."""
+    good, stray = (f"sk_live_{secrets.token_hex(16)}" for _ in range(2))
+    life.secrets |= {"a key of another system": good, "one in a wrong column": stray}
+    line = f"{hashlib.sha256(good.encode()).hexdigest()},brought,free,,,\n"
+    heading = "digest,name,tier,owner_email,allowed_cidrs,note\n"
+    cells = [hashlib.sha256(stray.encode()).hexdigest(), "x", "free", "", "", ""]
+    wrong = "".join(",".join([*cells[:at], stray, *cells[at + 1 :]]) + "\n" for at in range(len(cells)))
+    said = {"prefix": "sk_live_", "min_length": "40", "max_length": "40", "alphabet": "hex"}
+    for text, status in ((heading + wrong, 200), (f"{stray}\n", 200), (heading + line, 302)):
+        content = base64.b64encode(text.encode()).decode()
+        fields = said | {"content": content, "file_name": "keys.csv", "confirmed": "1"}
+        assert site.post("/admin/api_manager/apikey/import/", **fields).status_code == status
+    site.post("/admin/api_manager/apikey/find/", key=good)
+    site.post("/admin/api_manager/apikey/find/", key=stray)
+    site.get("/admin/api_manager/apikey/", q=stray)
+
+
+def _enrol(life, site):
+    """Set up a second factor, mistype a backup code, and have new ones shown."""
+    page = "/admin/second-factor/"
+    secret = re.search(r"(?:[A-Z2-7]{4} ){7}[A-Z2-7]{4}", site.get(page))[0].replace(" ", "")
+    life.secrets["the operator's TOTP secret"] = base64.b32decode(secret).hex()
+    life.secrets["the same, as it is typed"] = secret
+    shown = site.post(page, code=f"{totp(base64.b32decode(secret)):06}").text
+    life.secrets["a backup code"] = re.search(r"<li><code>([a-z2-7]{8})</code>", shown)[1]
+
+
 def _use(life, endpoint):
     """Let every key ask for more than it may, and look."""
     with httpx.Client(base_url=life.values["API_URL"], trust_env=False, timeout=30) as api:
         for name, key in life.secrets.items():
-            if key.startswith("rlk_"):
+            if key.startswith(("rlk_", "sk_live_")):
                 sent = {"X-API-Key": key}
                 codes = {
                     api.post("/api/request", headers=sent, json={"endpoint": f"/v1/{endpoint}"}).status_code
                     for _ in range(4)
                 }
-                assert codes <= {200, 403, 429, 503}, (name, codes)
+                unknown = {401} if name == "one in a wrong column" else set()
+                assert codes <= {200, 403, 429, 503} | unknown, (name, codes)
                 api.get("/api/check", headers=sent)
                 api.get("/api/usage", headers=sent)
 

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.utils import timezone
 
-from api_manager import bulk
+from api_manager import audit, bulk
 from api_manager.audit import Actor
 from api_manager.bulk_forms import BulkRetierForm, BulkRevokeForm, TierChoiceForm
 from api_manager.export import csv_lines
@@ -86,10 +86,12 @@ class BulkPages(KeyPages):
     @admin.action(description="Export selected keys as CSV", permissions=["view"])
     def export(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> StreamingHttpResponse | None:
         """A file of what is known of the keys, written while it is sent."""
-        if queryset.order_by()[: MAX_EXPORTED + 1].count() > MAX_EXPORTED:
+        count = queryset.order_by()[: MAX_EXPORTED + 1].count()
+        if count > MAX_EXPORTED:
             text = f"At most {intcomma(MAX_EXPORTED)} keys in a file: narrow the list by a filter."
             self.message_user(request, text, messages.ERROR)
             return None
+        audit.record_export(Actor.of_request(request), {"table": "api_key", "rows": count, "format": "csv"})
         name = f"keys-{timezone.now():%Y-%m-%d}.csv"
         return StreamingHttpResponse(
             csv_lines(queryset),

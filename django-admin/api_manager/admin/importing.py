@@ -11,7 +11,7 @@ from api_manager.audit import Actor
 from api_manager.importing.formats import TooManyFormatsError
 from api_manager.importing.forms import UploadForm
 from api_manager.importing.lines import COLUMNS, REQUIRED
-from api_manager.importing.load import Report, Source, load
+from api_manager.importing.load import ImportRunsError, Report, Source, load
 
 from .key_pages import KeyPages
 
@@ -32,7 +32,7 @@ class ImportPages(KeyPages):
         if form.is_valid():
             try:
                 report = self._load(request, form, dry_run="confirmed" not in request.POST)
-            except TooManyFormatsError as exc:
+            except (ImportRunsError, TooManyFormatsError) as exc:
                 form.add_error(None, str(exc))
         if report is not None and report.is_done:
             self.message_user(request, _summary(report), messages.SUCCESS)

@@ -90,6 +90,7 @@ class KeyActions(IssuingPages[APIKey]):
             Button("Revoke…", "block", self.url("revoke_one", key.pk), "danger"),
         ]
 
+    @transaction.atomic  # the key is locked here already
     def edit_view(self, request: HttpRequest, row_id: int) -> HttpResponse:
         """Django's form of all that can be said of a key."""
         self._open(request, row_id)

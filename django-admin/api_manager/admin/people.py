@@ -16,6 +16,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django_otp.plugins.otp_static import admin as otp_static
+from django_otp.plugins.otp_totp import admin as otp_totp
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
@@ -31,6 +33,9 @@ _NOT_SAID: Final = frozenset({"password", "password1", "password2", "usable_pass
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
+# On django-otp's pages a superuser would read what others' codes are computed of, and change it unaudited.
+admin.site.unregister(otp_static.StaticDevice)
+admin.site.unregister(otp_totp.TOTPDevice)
 
 
 def urls(site: AdminSite) -> list[URLPattern]:
@@ -136,6 +141,8 @@ class UserAdmin(_AuditedPeople, auth.UserAdmin, ModelAdmin[User]):  # type: igno
         user = get_object_or_404(User, pk=user_id)
         if not self.has_change_permission(request, user):
             raise PermissionDenied
+        if user == request.user and second_factor.is_enrolled(user):
+            return HttpResponseRedirect(reverse("second_factor_remove"))  # one's own takes a code
         if request.method == "POST":
             had = second_factor.remove(user, Actor.of_request(request))
             said = "is removed" if had else "was there no longer"

@@ -1,4 +1,7 @@
-"""The pages of one's own second factor: set up, shown at login, backup codes anew, taken away."""
+"""The pages of one's own second factor: set up, shown at login, backup codes anew, taken away.
+
+The last two ask for a code: a session that somebody has got hold of must not become the second factor.
+"""
 
 from typing import Any
 
@@ -61,38 +64,52 @@ def code(request: HttpRequest, site: AdminSite) -> HttpResponse:
     if user.is_verified() or not second_factor.is_enrolled(user):
         return HttpResponseRedirect(_wanted(request))
     form = CodeForm(request.POST or None)
-    if form.is_valid():
-        device = second_factor.verify(user, form.cleaned_data["code"])
-        if not isinstance(device, Refusal):
-            _let_on(request, device)
-            logins.accepted(request, user, device.name.lower())
-            return HttpResponseRedirect(_wanted(request))
-        logins.code_refused(request, user)
-        _explain(form, device)
+    device = _shown(request, form)
+    if device is not None:
+        _let_on(request, device)
+        logins.accepted(request, user, device.name.lower())
+        return HttpResponseRedirect(_wanted(request))
     return _page(request, site, "code", "Second factor", form=form)
 
 
+@sensitive_post_parameters("code")
 def backup_codes(request: HttpRequest, site: AdminSite) -> HttpResponse:
-    """New backup codes, once it is said that they are wanted."""
+    """New backup codes, for a code."""
     user: Any = request.user
     if not second_factor.is_enrolled(user):
         return HttpResponseRedirect(reverse("second_factor"))
-    if request.method == "POST":
+    form = CodeForm(request.POST or None)
+    if _shown(request, form) is not None:
         codes = second_factor.renew_backup_codes(user, Actor.of_request(request))
         return _codes(request, site, "Your new backup codes", codes)
-    return _page(request, site, "renew", "New backup codes")
+    return _page(request, site, "renew", "New backup codes", form=form)
 
 
+@sensitive_post_parameters("code")
 def remove(request: HttpRequest, site: AdminSite) -> HttpResponse:
-    """Takes one's own second factor away, once it is said that this is meant."""
+    """Takes one's own second factor away, for a last code of it."""
     user: Any = request.user
     if not second_factor.is_enrolled(user):
         return HttpResponseRedirect(reverse("second_factor"))
-    if request.method == "POST":
+    form = CodeForm(request.POST or None)
+    if _shown(request, form) is not None:
         second_factor.remove(user, Actor.of_request(request))
         messages.success(request, "Your second factor is removed.")
         return HttpResponseRedirect(reverse("second_factor"))
-    return _page(request, site, "remove", "Remove your second factor")
+    return _page(request, site, "remove", "Remove your second factor", form=form)
+
+
+def _shown(request: HttpRequest, form: CodeForm) -> Any:
+    """The device that a right code came from; None where none came, or the form says what is wrong."""
+    if not form.is_valid():
+        return None
+    user: Any = request.user
+    device = second_factor.verify(user, form.cleaned_data["code"])
+    if not isinstance(device, Refusal):
+        return device
+    logins.code_refused(request, user)
+    _explain(form, device)
+    return None
 
 
 def _let_on(request: HttpRequest, device: Any) -> None:

@@ -29,6 +29,11 @@ def shows_itself(text: str) -> bool:
     return Formats(each for each in known() if each.prefix).include(text)
 
 
+def shown_by(stated: ForeignFormat) -> Formats:
+    """The stated format, where its prefix tells a key from a long word; else none."""
+    return Formats([Format(*(getattr(stated, name) for name in FIELDS))] if stated.prefix else [])
+
+
 def keep(stated: ForeignFormat) -> bool:
     """Keep a format; whether it is new. Raises ``TooManyFormatsError``."""
     said = {name: getattr(stated, name) for name in FIELDS}

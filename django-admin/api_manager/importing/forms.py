@@ -105,6 +105,8 @@ class UploadForm(FormatForm):
             self.uploaded, self.name = _decoded(data.get("content", "")), data.get("file_name", "")
         if not self.name:
             self.add_error("file", "Choose a file.")
+        elif credentials.stands_in(self.name):
+            self.add_error("file", "Its name holds an API key, and it would be stored and shown.")
         elif len(self.uploaded) > MAX_UPLOAD_BYTES:
             self.add_error("file", "This is too large for a page; manage.py import_keys takes any size.")
         return data

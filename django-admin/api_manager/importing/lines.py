@@ -1,9 +1,13 @@
-"""The lines of a CSV file of keys: read one at a time, and each checked."""
+"""The lines of a CSV file of keys: read one at a time, and each checked.
+
+What is wrong is told without what stands there, where that may be a key in the wrong column.
+"""
 
 import base64
 import binascii
 import csv
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +17,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
 from api_manager import cidrs, credentials
+from api_manager.foreign import MIN_SECRET_LENGTH, Formats
 from api_manager.models import (
     FIRST_MOMENT,
     LAST_MOMENT,
@@ -26,6 +31,7 @@ from api_manager.models import (
 MAX_ERRORS: Final = 100
 """Errors that are told one by one; the others are counted."""
 DIGEST_BYTES: Final = 32
+_OF_ADDRESSES: Final = re.compile(r"(?=.*[.:])[0-9A-Fa-f.:/]+", re.ASCII)
 _TRUTH: Final = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
@@ -59,10 +65,12 @@ class Lines:
     """The keys of a file, as values for ``COLUMNS``; what is wrong is found in ``errors`` once it is read.
 
     ``text`` are the file's lines with their ends. A file that cannot be read on ends where it cannot.
+    ``secrets`` are the formats of what may stand in no text.
     """
 
-    def __init__(self, text: Iterable[str], tiers: Iterable[Tier]) -> None:
+    def __init__(self, text: Iterable[str], tiers: Iterable[Tier], secrets: Formats) -> None:
         self.errors = Errors()
+        self._secrets = secrets
         self._reader = csv.reader(text, strict=True)
         self._tiers = {tier.name: tier for tier in tiers}
 
@@ -88,7 +96,7 @@ class Lines:
         for name in columns:
             if name not in _CHECKS:
                 known = ", ".join(_CHECKS)
-                self.errors.add(1, "", f"there is no column {name[:40]!r}; there are {known}")
+                self.errors.add(1, "", f"there is no {_named('column', name)}; there are {known}")
             elif columns.count(name) > 1:
                 self.errors.add(1, name, "the column stands here more than once")
         for name in REQUIRED:
@@ -114,7 +122,7 @@ class Lines:
         tier = self._tiers.get(said["tier"])
         if tier is None and said["tier"]:
             names = ", ".join(self._tiers)
-            self.errors.add(line, "tier", f"there is no tier {said['tier'][:60]!r}; there are {names}")
+            self.errors.add(line, "tier", f"there is no {_named('tier', said['tier'])}; there are {names}")
         if self.errors.count > before or tier is None:
             return None
         self._check_together(line, said, key, tier)
@@ -122,9 +130,11 @@ class Lines:
 
     def _check_together(self, line: int, said: Mapping[str, str], key: dict[str, Any], tier: Tier) -> None:
         for name in _TEXTS:
-            text = said.get(name, "")
-            if text and hashlib.sha256(text.encode()).digest() == key["digest"]:
+            words = said.get(name, "").split()
+            if any(hashlib.sha256(word.encode()).digest() == key["digest"] for word in words):
                 self.errors.add(line, name, "this is the key itself, which must not be stored")
+            elif any(map(self._secrets.include, words)):
+                self.errors.add(line, name, "this holds a key of the stated format, which must not be stored")
         rate = key["requests_per_hour"] or tier.requests_per_hour
         burst = key["burst"] or tier.burst or rate
         if burst > rate * MAX_REFILL_HOURS:
@@ -132,6 +142,10 @@ class Lines:
             self.errors.add(line, "burst" if key["burst"] else "requests_per_hour", slow)
         if not key["hint"]:
             key["hint"] = f"sha256:{key['digest'].hex()[:12]}…"
+
+
+def _named(noun: str, name: str) -> str:
+    return f"{noun} {name!r}" if len(name) < MIN_SECRET_LENGTH else f"such {noun}"
 
 
 def _missing(name: str) -> Any:
@@ -198,7 +212,10 @@ def _moment(text: str) -> datetime:
 
 def _networks(text: str) -> str:
     """Networks as PostgreSQL reads an array of them."""
-    networks = {str(cidrs.parse(each)): None for each in text.replace(",", " ").replace(";", " ").split()}
+    words = text.replace(",", " ").replace(";", " ").split()
+    if any(len(word) >= MIN_SECRET_LENGTH and not _OF_ADDRESSES.fullmatch(word) for word in words):
+        raise ValueError("expected IP addresses and networks such as 10.0.0.0/8")
+    networks = {str(cidrs.parse(word)): None for word in words}
     if len(networks) > cidrs.MAX_CIDRS:
         raise ValueError(f"expected {cidrs.MAX_CIDRS} networks at most, not {len(networks)}")
     return f"{{{','.join(networks)}}}"

@@ -2,7 +2,8 @@
 
 The lines go by COPY into a temporary table, so that a million of them need no more memory than one, and from
 there by one INSERT into ``api_key`` and the audit. A key whose digest is here already is left as it is: the
-second run of an import changes nothing.
+second run of an import changes nothing. One import runs at a time: two with the same keys in another order
+would wait for each other in a ring.
 """
 
 import csv
@@ -65,6 +66,10 @@ Progress = Callable[[int], None]
 """Is told how many bytes of the file have been read so far, now and then."""
 
 
+class ImportRunsError(Exception):
+    """Another import is under way; the text says so, to an operator."""
+
+
 @dataclass(frozen=True)
 class Report:
     """What an import did, or would do: keys by tier that are new, and that are here already."""
@@ -98,12 +103,13 @@ def load(
 ) -> Report:
     """Import the keys of a file, which have a format; where there are errors, or to try it, nothing changes.
 
-    Raises ``formats.TooManyFormatsError``; ``DatabaseError``.
+    Raises ``ImportRunsError``; ``formats.TooManyFormatsError``; ``DatabaseError``.
     """
-    lines = Lines(_text(source.file, progress), Tier.objects.all())
+    lines = Lines(_text(source.file, progress), Tier.objects.all(), formats.shown_by(format_))
     tiers: list[tuple[str, int, int]] = []
     is_format_new = False
     with transaction.atomic(), connection.cursor() as cursor:
+        _refuse_second(cursor)
         cursor.execute(_TABLE)
         with connection.wrap_database_errors:
             cursor.copy_expert(_COPY, _Rows(lines))
@@ -119,6 +125,12 @@ def load(
         else:
             transaction.set_rollback(True)
     return Report(lines.errors, tiers, is_format_new, is_done)
+
+
+def _refuse_second(cursor: Any) -> None:
+    cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext('import of keys'))")
+    if cursor.fetchone() != (True,):
+        raise ImportRunsError("Another import is under way. Try again when it has ended.")
 
 
 def _find_doubles(cursor: Any, errors: Errors) -> None:

@@ -65,7 +65,7 @@ class Command(BaseCommand):
             )
         try:
             report = self._load(file, form.stated, dry_run=dry_run)
-        except (OSError, DatabaseError, formats.TooManyFormatsError) as exc:
+        except (OSError, DatabaseError, load.ImportRunsError, formats.TooManyFormatsError) as exc:
             raise CommandError(f"Nothing was imported: {exc}") from exc
         if report.errors.count:
             for error in report.errors.first:
