@@ -127,6 +127,14 @@ def _photograph_admin(browser: Browser, platform: Platform) -> None:
         page.goto(f"{platform['ADMIN_URL']}/admin/{path}")
         _save(page, name)
     page.context.close()
+    page = _logged_in(browser, platform, _OVERVIEW_HEIGHT)
+    page.get_by_role("link", name=_CUSTOMERS[-1][0]).first.click()
+    page.wait_for_selector(".bucket-meter")
+    page.get_by_role("link", name="1 hour").click()
+    page.wait_for_selector(".ranges [aria-current] >> text=1 hour")
+    page.wait_for_selector(".bucket-meter")
+    _save(page, "key")
+    page.context.close()
 
 
 def _photograph_overview(browser: Browser, platform: Platform) -> None:

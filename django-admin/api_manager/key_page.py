@@ -26,7 +26,7 @@ def traffic_chart(key: APIKey, span: Range, now: datetime) -> Chart:
     """Requests of a key that were allowed and limited, over a range."""
     buckets = analytics.key_traffic(key.pk, span, now)
     return Chart(
-        f"Requests in the last {span.title}",
+        f"Requests in the last {span.title.removeprefix('1 ')}",
         [format(bucket.start, _LABELS[span]) for bucket in buckets],
         {
             "Allowed": [bucket.sums.allowed for bucket in buckets],
