@@ -23,7 +23,7 @@ from api_manager.models import (
 )
 from api_manager.overview import Figure
 
-QUERIES = 22
+QUERIES = 19
 """Session and operator included, however many keys and requests there are."""
 
 OF_USAGE = {"figures", "chart", "endpoints"}
