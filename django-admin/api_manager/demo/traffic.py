@@ -40,7 +40,7 @@ def by_day(
 ) -> Iterator[tuple[date, Iterator[tuple[int, str]]]]:
     """The days, oldest first, and of each the lines in the order of time, with the number of lines in them.
 
-    ``count`` lines in all; of these only the ``newest``, for a young site that is as busy. The keys must be saved.
+    ``count`` lines in all, or of these only so many as ``newest`` says. The keys must be saved.
     """
     left_out = 0 if newest is None else count - newest
     today = until.date()
