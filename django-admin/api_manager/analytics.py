@@ -22,8 +22,9 @@ hundred of an hour are counted as ``(other)``.
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+from django.db import connection
 from django.db.models import Count, F, Q, QuerySet, Sum
 
 from .models import (
@@ -40,6 +41,25 @@ _MINUTE: Final = timedelta(minutes=1)
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
 _SUMS: Final = {"sum_allowed": Sum("allowed"), "sum_limited": Sum("limited"), "sum_cost": Sum("cost")}
+
+# The rows of a range are read once; what is asked of their sums by key is little beside that.
+_KEY_USAGE: Final = """
+    WITH sums AS MATERIALIZED ({sums}), used AS MATERIALIZED (
+        SELECT api_key_id AS key, sum_allowed::bigint AS allowed, sum_limited::bigint AS limited,
+            sum_cost::bigint AS cost
+        FROM sums
+    )
+    (SELECT 'top', key, allowed, limited, cost FROM used WHERE allowed + limited > 0
+     ORDER BY allowed + limited DESC, key LIMIT %s)
+    UNION ALL
+    (SELECT 'limited', key, allowed, limited, cost FROM used WHERE limited > 0
+     ORDER BY limited DESC, key LIMIT %s)
+    UNION ALL
+    SELECT 'tier', tier_id, sum(allowed)::bigint, sum(limited)::bigint, sum(cost)::bigint
+    FROM used JOIN api_key ON id = key GROUP BY tier_id
+    UNION ALL
+    SELECT 'used', count(*), 0, 0, 0 FROM used
+"""
 
 
 @dataclass(frozen=True)
@@ -122,6 +142,20 @@ class TierTotal:
     sums: Sums
 
 
+@dataclass(frozen=True)
+class KeyUsage:
+    """How many keys had a request that was allowed or limited, and those with the most of them.
+
+    ``limited``: those with the most that were limited, of keys that had such. ``tiers``: every tier, from the
+    lowest rate on.
+    """
+
+    used: int
+    top: list[KeyTotal]
+    limited: list[KeyTotal]
+    tiers: list[TierTotal]
+
+
 def traffic(span: Range, now: datetime) -> list[Bucket]:
     """What all keys did over time; buckets in which nothing happened are there, too."""
     return _traffic(span.start(now), now, span.step)
@@ -171,23 +205,29 @@ def key_traffic(key_id: int, span: Range, now: datetime) -> list[Bucket]:
     return _filled(rows.annotate(**_SUMS).order_by(), start, now, span.key_step)
 
 
-def top_keys(
-    span: Range, now: datetime, *, by: Literal["requests", "limited"] = "requests", limit: int = 10
-) -> list[KeyTotal]:
-    """The keys with the most requests, or the most that were limited (and only those that were)."""
-    order = F("sum_limited") if by == "limited" else F("sum_allowed") + F("sum_limited")
-    rows = (
-        _of_keys(span, now)
-        .values_list("api_key")
-        .annotate(**_SUMS)
-        .annotate(order=order)
-        .filter(order__gt=0)
-        .order_by("-order", "api_key")[:limit]
+def key_usage(span: Range, now: datetime, *, limit: int = 10) -> KeyUsage:
+    """Which keys had requests, which most of them, and which tiers these are of; the sums are made once."""
+    sums, params = (
+        _of_keys(span, now).values("api_key_id").annotate(**_SUMS).order_by().query.sql_with_params()
     )
-    totals = {key_id: Sums(*sums) for key_id, *sums, _ in rows}
-    keys = APIKey.objects.select_related("tier").in_bulk(totals)
-    # Rows may tell of a key that a restore has not brought back.
-    return [KeyTotal(keys[key_id], sums) for key_id, sums in totals.items() if key_id in keys]
+    with connection.cursor() as cursor:
+        cursor.execute(_KEY_USAGE.format(sums=sums), [*params, limit, limit])
+        found = cursor.fetchall()
+    of: dict[str, dict[int, Sums]] = {"top": {}, "limited": {}, "tier": {}, "used": {}}
+    for what, number, *counted in found:
+        of[what][number] = Sums(*counted)
+    keys = APIKey.objects.select_related("tier").in_bulk({*of["top"], *of["limited"]})
+    counted_tiers = Tier.objects.annotate(usable_keys=Count("keys", filter=_usable("keys__", now)))
+    return KeyUsage(
+        used=next(iter(of["used"])),
+        # Rows may tell of a key that a restore has not brought back.
+        top=[KeyTotal(keys[key_id], each) for key_id, each in of["top"].items() if key_id in keys],
+        limited=[KeyTotal(keys[key_id], each) for key_id, each in of["limited"].items() if key_id in keys],
+        tiers=[
+            TierTotal(tier, tier.usable_keys, of["tier"].get(tier.pk, Sums()))
+            for tier in counted_tiers.order_by("requests_per_hour", "pk")
+        ],
+    )
 
 
 def top_endpoints(span: Range, now: datetime, *, limit: int = 10) -> list[EndpointTotal]:
@@ -200,16 +240,6 @@ def top_endpoints(span: Range, now: datetime, *, limit: int = 10) -> list[Endpoi
         .order_by("-order", "endpoint")[:limit]
     )
     return [EndpointTotal(endpoint, Sums(*sums)) for endpoint, *sums, _ in rows]
-
-
-def tiers(span: Range, now: datetime) -> list[TierTotal]:
-    """Every tier, from the lowest rate on."""
-    rows = _of_keys(span, now).values_list("api_key__tier").annotate(**_SUMS).order_by()
-    totals = {tier_id: Sums(*sums) for tier_id, *sums in rows}
-    counted = Tier.objects.annotate(usable_keys=Count("keys", filter=_usable("keys__", now))).order_by(
-        "requests_per_hour", "pk"
-    )
-    return [TierTotal(tier, tier.usable_keys, totals.get(tier.pk, Sums())) for tier in counted]
 
 
 def expiring_keys(now: datetime, within: timedelta = timedelta(days=7)) -> QuerySet[APIKey]:

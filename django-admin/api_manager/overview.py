@@ -105,17 +105,14 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         return page
     if analytics.first_hour() is None:
         return page | {"is_new": True, "has_keys": APIKey.objects.exists()}
-    page |= _traffic(span, now)
+    usage = analytics.key_usage(span, now, limit=_ROWS)
+    page |= _traffic(span, now, usage.used)
     if sees_keys:
-        page |= {
-            "top_keys": analytics.top_keys(span, now, limit=_ROWS),
-            "limited_keys": analytics.top_keys(span, now, by="limited", limit=_ROWS),
-            "tiers": _tiers(span, now),
-        }
+        page |= {"top_keys": usage.top, "limited_keys": usage.limited, "tiers": _tiers(usage.tiers)}
     return page
 
 
-def _traffic(span: Range, now: datetime) -> dict[str, Any]:
+def _traffic(span: Range, now: datetime, used_keys: int) -> dict[str, Any]:
     """What all keys did: figures, the chart, and the endpoints."""
     buckets = analytics.traffic(span, now)
     total = sum((bucket.sums for bucket in buckets), Sums())
@@ -128,7 +125,7 @@ def _traffic(span: Range, now: datetime) -> dict[str, Any]:
             Figure("Limited", total.limited, before.limited if before else None, share),
             Figure(
                 "Keys in use",
-                analytics.used_keys(span, now),
+                used_keys,
                 analytics.used_keys(span, now - span.length) if before else None,
             ),
             Figure("Tokens spent", total.cost, before.cost if before else None),
@@ -158,8 +155,7 @@ def _label(span: Range, start: datetime) -> str:
     return f"{start:{_LABELS[span]}}".removesuffix(", 00:00")
 
 
-def _tiers(span: Range, now: datetime) -> list[TierShare]:
-    totals = analytics.tiers(span, now)
+def _tiers(totals: Sequence[TierTotal]) -> list[TierShare]:
     requests = sum(total.sums.requests for total in totals) or 1
     return [
         TierShare(total, 100 * total.sums.requests / requests, keys_of_tier_url(total.tier))

@@ -143,6 +143,7 @@ def test_a_key_in_use_counts_once(django_assert_num_queries, span):
     day(date(2026, 10, 23), 3)
     with django_assert_num_queries(1):
         assert analytics.used_keys(span, NOW) == 2
+    assert analytics.key_usage(span, NOW).used == 2
 
 
 @pytest.mark.parametrize(
@@ -179,11 +180,11 @@ def test_the_top_keys_are_in_order_with_their_tiers(django_assert_num_queries, i
         put(when, denied.pk, 3, 30)
         put(when, idle.pk, 1)
         put(when, gone, 40)
-    with django_assert_num_queries(2):
-        top = analytics.top_keys(span, NOW, limit=3)
+    with django_assert_num_queries(3):
+        top = analytics.key_usage(span, NOW, limit=3).top
         assert [(total.key.name, total.sums.requests) for total in top] == [("busy", 50), ("denied", 33)]
         assert {total.key.tier.name for total in top} == {"free"}
-    limited = analytics.top_keys(span, NOW, by="limited")
+    limited = analytics.key_usage(span, NOW).limited
     assert [(total.key.name, total.sums.limited) for total in limited] == [("denied", 30)]
 
 
@@ -192,8 +193,8 @@ def test_what_was_before_the_range_does_not_count(issue):
     minute(at(22, 11, 34), key.pk)
     hour(at(21, 12), key.pk)
     day(date(2026, 11, 15), key.pk)
-    assert [analytics.top_keys(span, NOW) for span in (HOUR, DAY, WEEK)] == [[], [], []]
-    assert [total.key for total in analytics.top_keys(MONTH, NOW)] == [key]
+    assert [analytics.key_usage(span, NOW).top for span in (HOUR, DAY, WEEK)] == [[], [], []]
+    assert [total.key for total in analytics.key_usage(MONTH, NOW).top] == [key]
 
 
 def test_the_top_endpoints_are_in_order_and_an_hour_of_them_begins_at_a_full_one(django_assert_num_queries):
@@ -217,8 +218,8 @@ def test_tiers_have_their_keys_and_requests(django_assert_num_queries, issue, sp
         put(when, free.pk, 3)
         put(when, other.pk, 2, 1)
         put(when, pro.pk, 9)
-    with django_assert_num_queries(2):
-        totals = analytics.tiers(span, NOW)
+    with django_assert_num_queries(3):
+        totals = analytics.key_usage(span, NOW).tiers
     assert [(total.tier.name, total.keys, total.sums.requests) for total in totals] == [
         ("free", 1, 6),
         ("basic", 0, 0),

@@ -67,6 +67,24 @@ def test_the_lines_are_as_many_as_asked_for_in_the_order_of_time_and_all_in_the_
     assert made(rows=0)[1] == []
 
 
+def test_a_younger_site_is_as_busy_at_its_newest_end():
+    random = Random(1)  # noqa: S311  # repeatable, not secret
+    clients = site.make(random, KEYS, TIERS, UNTIL)
+    for client, pk in zip(clients, numbers_from(1), strict=False):
+        client.key.pk = pk
+
+    def by_hour(newest: int | None) -> Counter:
+        days = traffic.by_day(clients, Random(2), ROWS, UNTIL, newest)  # noqa: S311  # repeatable
+        return Counter(
+            line.split("\t")[7][:13] for _, chunks in days for _, text in chunks for line in text.splitlines()
+        )
+
+    whole, young = by_hour(None), by_hour(300)
+    assert young.total() == 300
+    oldest, *later = sorted(young)
+    assert {hour: young[hour] for hour in later} == {hour: whole[hour] for hour in whole if hour > oldest}
+
+
 def test_people_work_by_day_and_rest_at_weekends():
     _, lines = made(rows=20_000)
     by_hour = Counter(line[7][11:13] for line in lines)

@@ -9,9 +9,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from api_manager.admin import paginator
+from api_manager.admin import paginator, usage
 from api_manager.admin.paginator import EstimatedPaginator
-from api_manager.models import APIKey, AuditEvent, RequestLog, UsageHourly
+from api_manager.models import APIKey, AuditEvent, EndpointHourly, RequestLog, UsageHourly
 
 LOG = "/admin/api_manager/requestlog/"
 USAGE = "/admin/api_manager/usagehourly/"
@@ -105,6 +105,25 @@ def test_usage_is_filtered_by_tier_hour_and_key(site: Client, issue):
     assert rows(site, f"api_key__tier__id__exact={pro.tier_id}", USAGE) == 1
     assert rows(site, urlencode({"hour__gte": hour}), USAGE) == 1
     assert rows(site, f"api_key={free.pk}", USAGE) == rows(site, "q=alph", USAGE) == 1
+
+
+def test_usage_of_an_endpoint_is_found_where_all_keys_have_it_or_too_many(site: Client, issue):
+    key, hour = issue().key, timezone.now().replace(minute=0, second=0, microsecond=0)
+    for ago, counted_as in ((1, "/rare"), (2, "(other)"), (3, "/else")):
+        then = hour - timedelta(hours=ago)
+        EndpointHourly.objects.create(hour=then, endpoint=counted_as, allowed=1)
+        UsageHourly.objects.create(api_key=key, hour=then, endpoint="/rare" if ago < 3 else "/else")
+    assert rows(site, "endpoint=/rare", USAGE) == 2
+    assert rows(site, "endpoint=/else", USAGE) == 1
+    assert rows(site, "endpoint=/nothing", USAGE) == 0
+
+
+def test_usage_is_searched_by_each_word_of_a_keys_name(site: Client, issue, monkeypatch):
+    for name in ("alpha one", "alpha two", "beta one"):
+        UsageHourly.objects.create(api_key=issue(name).key, hour=timezone.now(), endpoint="/")
+    for most in (1_000, 1):
+        monkeypatch.setattr(usage, "_MOST_KEYS", most)
+        assert [rows(site, f"q={words}", USAGE) for words in ("alpha", "one+alpha", "gamma")] == [2, 1, 0]
 
 
 def test_the_audit_trail_says_what_changed(site: Client, issue):

@@ -23,7 +23,7 @@ from api_manager.models import (
 )
 from api_manager.overview import Figure
 
-QUERIES = 23
+QUERIES = 20
 """Session, operator and second factor included, however many keys and requests there are."""
 
 OF_USAGE = {"figures", "chart", "endpoints"}

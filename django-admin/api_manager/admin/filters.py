@@ -12,11 +12,13 @@ from django.utils import timezone
 
 from api_manager import analytics
 from api_manager.generic import ModelAdmin
-from api_manager.models import APIKey
+from api_manager.models import APIKey, EndpointHourly
 
 Status = APIKey.Status
 OUTCOMES: Final = {200: "allowed", 429: "limited", 403: "refused"}
 """What the API service records, by status code."""
+OTHER_ENDPOINTS: Final = "(other)"
+"""What the drain counts as one, beyond as many endpoints an hour as count by themselves."""
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -150,8 +152,12 @@ class EndpointFilter(InputFilter):
         endpoint = self.value()
         if not endpoint:
             return queryset
-        # PostgreSQL has no NUL in text, so no row has one either.
-        return queryset.none() if "\0" in endpoint else queryset.filter(endpoint=endpoint)
+        if "\0" in endpoint:  # PostgreSQL has none in text, so no row has one either
+            return queryset.none()
+        # The hours are few, and those of all keys together: without them a rare endpoint would be looked for
+        # in every row. Beyond the cap of these an endpoint of a key is among the others.
+        hours = EndpointHourly.objects.filter(endpoint__in=(endpoint, OTHER_ENDPOINTS)).values("hour")
+        return queryset.filter(endpoint=endpoint, hour__in=hours)
 
 
 def _filter_number(queryset: QuerySet[Model], field: str, text: str | None, highest: int) -> QuerySet[Model]:

@@ -9,9 +9,9 @@ from django.db.models import QuerySet
 
 from api_manager.generic import Paginator
 
-EXACT_UP_TO: Final = 100_000
+EXACT_UP_TO: Final = 10_000
 """Rows; more than this are estimated."""
-COUNT_TIMEOUT_MS: Final = 500
+COUNT_TIMEOUT_MS: Final = 50
 MAX_PAGES: Final = 1_000
 """A page far back costs as much as everything before it; filters lead there sooner."""
 

@@ -29,6 +29,7 @@ class ReadOnlyAdmin(ModelAdmin[Row]):
 
     actions = None
     paginator = EstimatedPaginator
+    list_per_page = 50
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # each would be a count of the whole table
     sortable_by = ()  # only the order of an index is affordable

@@ -91,9 +91,12 @@ def is_empty() -> bool:
 
 
 @transaction.atomic
-def load(keys: int, requests: int, seed: int, until: datetime, progress: Progress) -> None:
+def load(
+    keys: int, requests: int, seed: int, until: datetime, progress: Progress, newest: int | None = None
+) -> None:
     """Fill the database with a site of so many keys, whose last thirty days make so many rows of the log.
 
+    ``newest``: of these rows only so many, the newest: a site as busy, and younger.
     The same seed and moment make the same site, but for what identifies its keys. Raises ``DemoError``: there
     is no tier; ``DatabaseError``.
     """
@@ -112,7 +115,7 @@ def load(keys: int, requests: int, seed: int, until: datetime, progress: Progres
 
     days = []
     with connection.cursor() as cursor:
-        for day, chunks in traffic.by_day(clients, random, requests, until):
+        for day, chunks in traffic.by_day(clients, random, requests, until, newest):
             days.append(_fill(cursor, day, chunks, count))
             _roll_up(cursor, days[-1], until)
         # Only now, so that nobody waits for the log meanwhile.

@@ -36,19 +36,20 @@ _REFUSED_SHARE: Final = 0.2
 
 
 def by_day(
-    clients: Sequence[Client], random: Random, count: int, until: datetime
+    clients: Sequence[Client], random: Random, count: int, until: datetime, newest: int | None = None
 ) -> Iterator[tuple[date, Iterator[tuple[int, str]]]]:
     """The days, oldest first, and of each the lines in the order of time, with the number of lines in them.
 
-    ``count`` lines in all. The keys must be saved.
+    ``count`` lines in all, or of these only so many as ``newest`` says. The keys must be saved.
     """
+    left_out = 0 if newest is None else count - newest
     today = until.date()
     hours = [
         datetime.combine(today, time(), UTC) + timedelta(hours=number)
         for number in range(-_HOURS * (DAYS - 1), until.hour + 1)
     ]
     sums = [*accumulate(_weight(hour, until) for hour in hours)]
-    ends = [round(count * so_far / sums[-1]) for so_far in sums]
+    ends = [max(0, round(count * so_far / sums[-1]) - left_out) for so_far in sums]
     lines = {hour: end - begin for hour, begin, end in zip(hours, [0, *ends], ends, strict=False)}
     for number in reversed(range(DAYS)):
         day = today - timedelta(days=number)

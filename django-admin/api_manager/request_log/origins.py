@@ -12,14 +12,14 @@ from django.db import connection
 
 from .criteria import Span
 
-MOST_ROWS: Final = 30_000
-"""Rows looked at."""
+MOST_ROWS: Final = 5_000
+"""Rows looked at: what PostgreSQL groups in some 10 ms."""
 SHOWN: Final = 100
 """Of the addresses, and of the endpoints: those with the most requests."""
 
 _ORIGINS: Final = """
     WITH looked AS MATERIALIZED (
-        SELECT host(client_ip) AS address, endpoint, "timestamp", count, status_code
+        SELECT client_ip AS address, endpoint COLLATE "C" AS endpoint, "timestamp", count, status_code
         FROM request_log
         WHERE api_key_id = %(key)s AND "timestamp" >= %(start)s AND "timestamp" < %(end)s
         ORDER BY "timestamp" DESC LIMIT %(most)s
@@ -35,7 +35,7 @@ _ORIGINS: Final = """
             ) AS place
         FROM grouped WINDOW level AS (PARTITION BY level)
     )
-    SELECT level, coalesce(address, endpoint, ''), requests, allowed, first, last, rows, groups
+    SELECT level, coalesce(host(address), endpoint, ''), requests, allowed, first, last, rows, groups
     FROM ranked WHERE place <= %(shown)s ORDER BY level, place
 """
 _BY_ADDRESS: Final = 1

@@ -32,27 +32,44 @@ class Command(BaseCommand):
             default=100_000,
             help="rows of the log; default: 100000",
         )
+        parser.add_argument(
+            "--newest",
+            type=_number(0, MOST_REQUESTS),
+            help="of these rows only the newest so many: a site as busy, and younger; default: all",
+        )
         parser.add_argument("--seed", type=int, default=1, help="another makes another site; default: 1")
         parser.add_argument("--force", action="store_true", help="also where there are keys: beside them")
 
-    def handle(self, *, keys: int, requests: int, seed: int, force: bool, **_options: Any) -> None:
+    def handle(
+        self,
+        *,
+        keys: int,
+        requests: int,
+        newest: int | None,
+        seed: int,
+        force: bool,
+        **_options: Any,
+    ) -> None:
         """Loads the site, or changes nothing."""
+        if newest is not None and newest > requests:
+            raise CommandError(f"--newest: expected a number up to that of --requests, {requests}")
+        rows = requests if newest is None else newest
         if not force and not load.is_empty():
             raise CommandError(
                 "This database has keys already, and a demo site cannot be taken out again."
                 " Say --force to put it beside them."
             )
         began = monotonic()
-        with Progress(self.stderr, "requests", bar(requests, "rows")) as progress:
+        with Progress(self.stderr, "requests", bar(rows, "rows")) as progress:
             try:
-                load.load(keys, requests, seed, timezone.now(), progress)
+                load.load(keys, requests, seed, timezone.now(), progress, newest)
                 load.analyze()
             except (load.DemoError, DatabaseError) as exc:
                 raise CommandError(f"Nothing was changed: {exc}") from exc
         seconds = monotonic() - began
         self.stderr.write(
-            f"{keys:,} keys and {requests:,} rows of the log in {seconds:,.0f} s"
-            f" ({requests / seconds:,.0f} rows/s); {load.bytes_on_disk() / 1e6:,.0f} MB on disk.",
+            f"{keys:,} keys and {rows:,} rows of the log in {seconds:,.0f} s"
+            f" ({rows / seconds:,.0f} rows/s); {load.bytes_on_disk() / 1e6:,.0f} MB on disk.",
             str,
         )
 
