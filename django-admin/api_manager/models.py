@@ -27,6 +27,7 @@ MAX_REFILL_HOURS = 87_600
 """Ten years: a bucket that takes longer to refill is refused."""
 MAX_PRICE = Decimal("99999999.9999")
 """What the column holds; PostgreSQL's NaN, which is above all numbers, it would hold, too."""
+MAX_INCLUDED_REQUESTS = 10**15
 MAX_NOTE_LENGTH = 2000
 MAX_REASON_LENGTH = 500
 FIRST_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
