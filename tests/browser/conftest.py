@@ -41,6 +41,7 @@ second_factor.renew_backup_codes(tessa, Actor("admin:tessa"))
 AccessAttempt.objects.create(username="nobody", ip_address="127.0.0.1", failures_since_start=5)
 AccessAttempt.objects.update(attempt_time=timezone.now() + timedelta(days=1))
 actor, now = Actor("admin:olive"), timezone.now()
+Tier.objects.filter(name="pro").update(price_per_month=49, price_per_thousand="0.25", included_requests=1000)
 names = ("Checkout", "Mobile app", "Partner feed", "A name as long as one may become, of a client far away")
 for name, tier in zip(names, ("enterprise", "pro", "basic", "free")):
     key = APIKey(name=name, tier=Tier.objects.get(name=tier), owner_email="ops@example.com")

@@ -21,13 +21,13 @@ class TookTooLong(Exception):
 
 
 @contextmanager
-def bounded() -> Iterator[None]:
-    """Let no statement within take longer than ``STATEMENT_TIMEOUT``. Raises ``TookTooLong``."""
+def bounded(longest: timedelta = STATEMENT_TIMEOUT) -> Iterator[None]:
+    """Let no statement within take longer. Raises ``TookTooLong``."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
                 "SELECT set_config('statement_timeout', %s, true)",
-                [f"{STATEMENT_TIMEOUT / timedelta(milliseconds=1):.0f}ms"],
+                [f"{longest / timedelta(milliseconds=1):.0f}ms"],
             )
             yield
             # In a transaction around this one it would stay in force.
@@ -37,6 +37,6 @@ def bounded() -> Iterator[None]:
             raise
         _STOPPED.inc()
         raise TookTooLong(
-            f"The search was stopped after {STATEMENT_TIMEOUT.total_seconds():g} seconds: PostgreSQL is "
+            f"The search was stopped after {longest.total_seconds():g} seconds: PostgreSQL is "
             "busy, or this is too much at once. Take a shorter time, or name a key."
         ) from exc
