@@ -8,7 +8,8 @@ all. The rules:
 - A month is one of UTC. What is changed holds from the next full hour on, since usage is known by the hour.
 - A chain of rotations is one key, under the number of its first; its tier and owner are those of its newest.
 - The month's price is paid for each hour that the key was there: from the hour in which it was issued to the
-  one in which it expired or was revoked. A paused key is there.
+  one in which it expired or was revoked. A paused key is there. Of hours that lie ahead it is taken that
+  nothing changes.
 - The included requests are those of a key, an owner and a month, as they come: whatever the tier was, all
   count, and each beyond the number that is included in its hour costs that hour's price.
 - A line is rounded once, half to even, to the currency's minor unit; a total is the sum of its lines.

@@ -18,6 +18,7 @@ LISTS = {
     "api_manager.tier": "Tiers",
     "api_manager.requestlog": "Requests",
     "api_manager.usagehourly": "Usage",
+    "api_manager.statement": "Statements",
     "api_manager.auditevent": "Audit",
     "api_manager.managementtoken": "Tokens",
     "auth.user": "Users",
