@@ -241,11 +241,21 @@ def _lines(month: Month, owner: str | None) -> Iterator[Line]:
     with connection.cursor() as cursor:
         cursor.execute(_LINES, {"start": month.start, "end": month.end, "owner": owner})
         rows = cursor.fetchall()
-    for *known, per_month, per_thousand, included, hours, requests, extra in rows:
-        exact = (
-            Fraction(per_month) * Fraction(hours) / month.hours
-            + Fraction(per_thousand) * Fraction(extra) / 1000
-        )
+    for found in rows:
+        whose, key, name, hint, tier, per_month, per_thousand, included, hours, requests, extra = found
+        exact = Fraction(per_month) * Fraction(hours) / month.hours
+        exact += Fraction(per_thousand) * Fraction(extra) / 1000
         yield Line(
-            *known, per_month, per_thousand, included, int(hours), int(requests), int(extra), amount(exact)
+            owner=whose,
+            key=key,
+            key_name=name,
+            key_hint=hint,
+            tier=tier,
+            price_per_month=per_month,
+            price_per_thousand=per_thousand,
+            included=included,
+            hours=int(hours),
+            requests=int(requests),
+            extra=int(extra),
+            amount=amount(exact),
         )
