@@ -32,15 +32,27 @@ from config.currency import MINOR_DIGITS
 from . import pipeline
 from .models import FIRST_MOMENT, LAST_MOMENT, KeyTerms
 
-# ``starts`` and ``until`` are full hours. Of a first note the time before belongs to it, too: Redis, whose
-# clock dates requests, may be a little behind PostgreSQL's. greatest and least pass over NULL: so there is
-# nothing beyond the included where all are.
-_LINES: Final = """
+_CHAINS: Final = """
 WITH RECURSIVE chain (key_id, chain_id) AS (
     SELECT id, id FROM api_key WHERE replaces_id IS NULL
     UNION ALL
     SELECT key.id, chain.chain_id FROM api_key AS key JOIN chain ON key.replaces_id = chain.key_id
-), noted_terms AS (
+)"""
+
+# Apart from the lines: PostgreSQL takes these for few, and would look through all keys for each of them.
+_NEWEST: Final = f"""
+{_CHAINS}
+SELECT DISTINCT ON (chain_id) chain_id, key.name, key.hint
+FROM chain JOIN api_key AS key ON key.id = chain.key_id
+WHERE chain_id = ANY(%s)
+ORDER BY chain_id, key.id DESC
+"""  # noqa: S608  # ours
+
+# ``starts`` and ``until`` are full hours. Of a first note the time before belongs to it, too: Redis, whose
+# clock dates requests, may be a little behind PostgreSQL's. greatest and least pass over NULL: so there is
+# nothing beyond the included where all are.
+_LINES: Final = f"""
+{_CHAINS}, noted_terms AS (
     SELECT *, row_number() OVER (PARTITION BY chain_id ORDER BY valid_from, id) = 1 AS is_first,
            date_trunc('hour', valid_from, 'UTC') AS began,
            date_trunc('hour', valid_from + interval '1 hour' - interval '1 microsecond', 'UTC') AS next_hour
@@ -92,17 +104,13 @@ WITH RECURSIVE chain (key_id, chain_id) AS (
            coalesce(sum(requests), 0) AS requests, coalesce(sum(extra), 0) AS extra
     FROM span LEFT JOIN counted USING (number)
     GROUP BY 1, 2, 3, 4, 5, 6
-), newest AS (
-    SELECT DISTINCT ON (chain_id) chain_id, key.name, key.hint
-    FROM chain JOIN api_key AS key ON key.id = chain.key_id
-    ORDER BY chain_id, key.id DESC
 )
-SELECT owner_email, chain_id, name, hint, tier_name, price_per_month, price_per_thousand, included_requests,
+SELECT owner_email, chain_id, tier_name, price_per_month, price_per_thousand, included_requests,
        hours, requests, extra
-FROM line JOIN newest USING (chain_id)
+FROM line
 WHERE requests > 0 OR (hours > 0 AND price_per_month > 0)
 ORDER BY owner_email, chain_id, starts, tier_name, price_per_month, price_per_thousand, included_requests
-"""
+"""  # noqa: S608  # ours
 
 
 @dataclass(frozen=True, order=True)
@@ -241,15 +249,16 @@ def _lines(month: Month, owner: str | None) -> Iterator[Line]:
     with connection.cursor() as cursor:
         cursor.execute(_LINES, {"start": month.start, "end": month.end, "owner": owner})
         rows = cursor.fetchall()
-    for found in rows:
-        whose, key, name, hint, tier, per_month, per_thousand, included, hours, requests, extra = found
+        cursor.execute(_NEWEST, [list({key for _, key, *_ in rows})])
+        newest = {key: (name, hint) for key, name, hint in cursor.fetchall()}
+    for whose, key, tier, per_month, per_thousand, included, hours, requests, extra in rows:
         exact = Fraction(per_month) * Fraction(hours) / month.hours
         exact += Fraction(per_thousand) * Fraction(extra) / 1000
         yield Line(
             owner=whose,
             key=key,
-            key_name=name,
-            key_hint=hint,
+            key_name=newest[key][0],
+            key_hint=newest[key][1],
             tier=tier,
             price_per_month=per_month,
             price_per_thousand=per_thousand,
