@@ -372,6 +372,17 @@ def test_the_pages_open_with_the_last_month_and_refuse_others_than_there_are(sit
     assert not AuditEvent.objects.filter(action="exported").exists()
 
 
+def test_a_page_that_takes_too_long_is_ended_and_names_the_command(site: Client, monkeypatch):
+    monkeypatch.setattr("api_manager.admin.statement._LONGEST", timedelta(milliseconds=20))
+    monkeypatch.setattr(statement, "_LINES", "SELECT pg_sleep(9)")
+    month = str(Month.of(timezone.now()))
+    for path, status in (("", 200), ("csv/", 503)):
+        answer = site.get(f"{PAGE}{path}", {"month": month})
+        assert answer.status_code == status
+        assert f"manage.py statement --month {month}" in answer.text
+    assert not AuditEvent.objects.filter(action="exported").exists()
+
+
 def test_statements_have_a_permission_of_their_own(db):
     client = Client()
     client.force_login(User.objects.create_user("vera", is_staff=True))

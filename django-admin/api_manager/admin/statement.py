@@ -69,10 +69,7 @@ class StatementAdmin(ReadOnlyAdmin[Statement]):
             try:
                 context |= self._drawn(month, owner)
             except TookTooLong:
-                context["problem"] = (
-                    f"It took over {_LONGEST.total_seconds():g} seconds, and was stopped."
-                    f" This draws it without a limit: manage.py statement --month {month}"
-                )
+                context["problem"] = _too_slow(month)
         name = "list" if owner is None else "owner"
         return TemplateResponse(
             request,
@@ -95,7 +92,12 @@ class StatementAdmin(ReadOnlyAdmin[Statement]):
         if month is None:
             return HttpResponse(f"month: {form.errors['month'][0]}", status=400, content_type="text/plain")
         is_final = statement.is_final(month)
-        text = as_csv(month, statement.draw(month, owner), is_final=is_final)
+        try:
+            with bounded(_LONGEST):
+                drawn = statement.draw(month, owner)
+        except TookTooLong:
+            return HttpResponse(_too_slow(month), status=503, content_type="text/plain")
+        text = as_csv(month, drawn, is_final=is_final)
         audit.record_export(Actor.of_request(request), export_detail(month, owner, "csv"))
         name = f"statement{'' if owner is None else '-of-one'}-{month}.csv"
         return HttpResponse(
@@ -126,3 +128,10 @@ class StatementAdmin(ReadOnlyAdmin[Statement]):
             ],
             "total": statement.total(line for each in drawn for line in each.lines),
         }
+
+
+def _too_slow(month: Month) -> str:
+    return (
+        f"It took over {_LONGEST.total_seconds():g} seconds, and was stopped."
+        f" This draws it without a limit: manage.py statement --month {month}"
+    )

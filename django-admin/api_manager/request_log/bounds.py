@@ -12,7 +12,8 @@ from psycopg2.errors import QueryCanceled
 STATEMENT_TIMEOUT: Final = timedelta(seconds=2)
 
 _STOPPED: Final = Counter(
-    "admin_request_log_stopped", "Pages over the request log whose query was ended since it took too long."
+    "admin_request_log_stopped",
+    "Pages over the request log, or of statements, whose query was ended since it took too long.",
 )
 
 
@@ -21,8 +22,9 @@ class TookTooLong(Exception):
 
 
 @contextmanager
-def bounded(longest: timedelta = STATEMENT_TIMEOUT) -> Iterator[None]:
-    """Let no statement within take longer. Raises ``TookTooLong``."""
+def bounded(longest: timedelta | None = None) -> Iterator[None]:
+    """Let no statement within take longer than that, or ``STATEMENT_TIMEOUT``. Raises ``TookTooLong``."""
+    longest = longest or STATEMENT_TIMEOUT
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
