@@ -19,6 +19,7 @@ from django.utils import timezone
 from api_manager import erasure, keys, statement
 from api_manager.audit import Actor
 from api_manager.demo import load
+from api_manager.migrations._sql import read_sql
 from api_manager.models import (
     APIKey,
     AuditEvent,
@@ -169,6 +170,31 @@ def test_a_key_is_paid_for_until_the_hour_in_which_it_expires(issue):
     happened(KeyTerms, BEFORE + HOUR)
     KeyTerms.objects.exclude(pk=KeyTerms.objects.latest("pk").pk).update(valid_from=BEFORE)
     assert drawn() == []
+
+
+def test_an_upgrade_notes_what_each_chain_and_tier_has_as_it_would_have_been_noted(issue):
+    first = issue(owner_email="Ada@example.com", created_at=BEFORE).key
+    second = keys.rotate(first.pk, timedelta(hours=2), ACTOR).key
+    keys.revoke(second.pk, ACTOR)
+    issue(tier="pro", created_at=START)
+    columns = ("chain_id", "tier_id", "owner_email", "ends_at")
+    noted = [
+        KeyTerms.objects.filter(chain=key).order_by("pk").values_list(*columns).last()
+        for key in APIKey.objects.filter(replaces=None).order_by("pk")
+    ]
+    tiers = set(TierPrice.objects.values_list("tier", "tier_name", "price_per_month", "included_requests"))
+    KeyTerms.objects.all().delete()
+    TierPrice.objects.all().delete()
+    _, _, notes_of_before = read_sql("0021_prices").partition("-- What is known of before")
+    with connection.cursor() as cursor:
+        cursor.execute(f"--{notes_of_before}")
+    found = KeyTerms.objects.order_by("chain_id")
+    assert list(found.values_list(*columns)) == noted
+    assert list(found.values_list("valid_from", flat=True)) == [BEFORE, START]
+    assert (
+        set(TierPrice.objects.values_list("tier", "tier_name", "price_per_month", "included_requests"))
+        == tiers
+    )
 
 
 def test_many_requests_do_not_overflow_and_halves_are_rounded_to_even(issue, settings):
