@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final, Self
 
 import structlog
@@ -108,7 +109,7 @@ def _event(
 
 
 def record_export(actor: Actor, detail: dict[str, Any]) -> None:
-    """Writes who took which rows out of the database."""
+    """Writes who took what out of the database: rows of the log, keys, or statements."""
     AuditEvent.objects.create(
         actor=actor.name,
         action=AuditEvent.Action.EXPORTED,
@@ -132,10 +133,15 @@ def changes(before: Model, after: Model, fields: Iterable[str]) -> dict[str, lis
 
 
 def plain(value: Any) -> Any:
-    """A value as it stands in JSON: times in ISO 8601 (UTC), a related row as its text, many as a list."""
+    """A value as it stands in JSON: times in ISO 8601 (UTC), a related row as its text, many as a list.
+
+    A decimal is the shortest text of its number, so that 5 and 5.0000 are no change.
+    """
     match value:
         case datetime():
             return value.astimezone(UTC).isoformat(timespec="seconds")
+        case Decimal():
+            return f"{value.normalize():f}"
         case Model():
             return str(value)
         case list() | QuerySet():

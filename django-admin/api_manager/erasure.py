@@ -6,7 +6,8 @@ In this order, so that a run that was cut off is finished by the next one, which
 2. Drains that began before that, and may not have seen it, are waited for.
 3. The addresses in the log go, batch by batch, each in a transaction of its own.
 4. Last, and in one transaction, the owner's address and the keys' names, notes, networks and reasons of
-   revocation go: on the keys, in the audit, and in Django's history.
+   revocation go: on the keys, in the audit, and in Django's history. What they owed stays one statement,
+   under the number of their first key.
 """
 
 import time
@@ -17,12 +18,12 @@ from typing import Any, Final
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import OperationalError, connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Min, Q, QuerySet
 from psycopg2 import sql
 
 from . import audit, keys
 from .audit import Actor
-from .models import APIKey, AuditEvent, ErasedKey, RequestLog
+from .models import APIKey, AuditEvent, ErasedKey, KeyTerms, RequestLog
 
 LOCK: Final = "hashtext('ratelimiter erasure')"
 """The advisory lock that a drain shares while it writes rows."""
@@ -69,9 +70,11 @@ class Found:
     rows: int
     events: int
     entries: int
+    terms: int
+    """Notes of what a key of his cost when; also of keys that are another's now."""
 
     def __bool__(self) -> bool:
-        return bool(self.keys or self.events)
+        return bool(self.keys or self.events or self.terms)
 
 
 def find(email: str) -> Found:
@@ -83,6 +86,7 @@ def find(email: str) -> Found:
         rows=RequestLog.objects.filter(api_key__in=ids, client_ip__isnull=False).count() if ids else 0,
         events=sum(1 for _ in _scrubbed_events(email, ids)),
         entries=_history(ids).count(),
+        terms=_terms(email).count(),
     )
 
 
@@ -183,7 +187,17 @@ def _finish(email: str, actor: Actor, owned: list[APIKey], rows: int) -> Found:
         key.save(update_fields=["owner_email", "name", *_WRITTEN_BY_OPERATORS])
         entries += _history([key.pk]).update(object_repr=str(key))
         audit.record(actor, AuditEvent.Action.ERASED, key, {"hint": key.hint})
-    return Found(owned, rows, len(events), entries)
+    return Found(owned, rows, len(events), entries, _forget_terms(email))
+
+
+def _terms(email: str) -> QuerySet[KeyTerms]:
+    return KeyTerms.objects.filter(owner_email=email.lower())
+
+
+def _forget_terms(email: str) -> int:
+    """Call the owner's statements by the number of their first key; returns how many notes that changed."""
+    first = _terms(email).aggregate(first=Min("chain_id"))["first"]
+    return _terms(email).update(owner_email=_erased_name(first))
 
 
 def _scrubbed_events(email: str, ids: Iterable[int]) -> Iterator[AuditEvent]:

@@ -1,13 +1,16 @@
 """What an operator may say of a key, tier or management token, in the admin site and in commands; codes."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, Final
 
 from django import forms
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminPasswordWidget,
     UnfoldAdminSelectWidget,
@@ -18,7 +21,16 @@ from unfold.widgets import (
 from . import credentials, keys, second_factor, tiers, tokens
 from .generic import ModelForm
 from .importing import formats
-from .models import MAX_BURST, MAX_REFILL_HOURS, MAX_REQUESTS_PER_HOUR, APIKey, ManagementToken, Tier
+from .models import (
+    MAX_BURST,
+    MAX_INCLUDED_REQUESTS,
+    MAX_PRICE,
+    MAX_REFILL_HOURS,
+    MAX_REQUESTS_PER_HOUR,
+    APIKey,
+    ManagementToken,
+    Tier,
+)
 
 MAX_GRACE: Final = timedelta(days=90)
 
@@ -26,6 +38,18 @@ MAX_GRACE: Final = timedelta(days=90)
 def _bounded(label: str, highest: int, **options: Any) -> forms.IntegerField:
     return forms.IntegerField(
         label=label, min_value=1, max_value=highest, widget=UnfoldAdminIntegerFieldWidget, **options
+    )
+
+
+def _price(label: str, help_text: str) -> forms.DecimalField:
+    return forms.DecimalField(
+        label=f"{label}, in {settings.CURRENCY}",
+        min_value=Decimal(0),
+        max_value=MAX_PRICE,
+        decimal_places=4,
+        required=False,
+        widget=UnfoldAdminDecimalFieldWidget,
+        help_text=f"{help_text} Empty: 0.",
     )
 
 
@@ -65,10 +89,30 @@ class TierForm(ModelForm[Tier]):
         required=False,
         help_text="The bucket's capacity; empty: as many as requests per hour.",
     )
+    price_per_month = _price("Price per month", "Of each key, by the hour: half a month costs half of it.")
+    price_per_thousand = _price(
+        "Price per thousand requests", "Of those that were allowed beyond the included."
+    )
+    included_requests = forms.IntegerField(
+        label="Included requests",
+        min_value=0,
+        max_value=MAX_INCLUDED_REQUESTS,
+        required=False,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="Of each key and month (UTC), at no further price; empty: all of them.",
+    )
 
     class Meta:  # noqa: D106  # Django's own
         model = Tier
         fields = tiers.FIELDS
+
+    def clean_price_per_month(self) -> Decimal:
+        """Nothing costs nothing."""
+        return self.cleaned_data["price_per_month"] or Decimal(0)
+
+    def clean_price_per_thousand(self) -> Decimal:
+        """The same."""
+        return self.cleaned_data["price_per_thousand"] or Decimal(0)
 
     def clean(self) -> dict[str, Any]:
         """Refuses a burst that takes too long to refill."""

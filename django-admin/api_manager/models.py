@@ -1,4 +1,4 @@
-"""The shared schema: tiers, keys, foreign formats, tokens, the request log, usage, audit, the drain's cursor.
+"""The shared schema: tiers, keys, terms, formats, tokens, the request log, usage, audit, the drain's cursor.
 
 These models and the migrations made from them are the only definition of the tables;
 the API service mirrors them in ``ratelimiter.models``, and a contract test proves the two
@@ -7,6 +7,7 @@ services and psql write here.
 """
 
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -24,6 +25,9 @@ MAX_REQUESTS_PER_HOUR = 10**10
 MAX_BURST = 10**9
 MAX_REFILL_HOURS = 87_600
 """Ten years: a bucket that takes longer to refill is refused."""
+MAX_PRICE = Decimal("99999999.9999")
+"""What the column holds; PostgreSQL's NaN, which is above all numbers, it would hold, too."""
+MAX_INCLUDED_REQUESTS = 10**15
 MAX_NOTE_LENGTH = 2000
 MAX_REASON_LENGTH = 500
 FIRST_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
@@ -52,8 +56,55 @@ def _rate_checks(table: str) -> list[models.BaseConstraint]:
     ]
 
 
-class Tier(models.Model):
-    """A plan: the rate and burst of every key that has none of its own."""
+def _price_checks(table: str) -> list[models.BaseConstraint]:
+    """The constraints on what a tier costs; NULL passes a CHECK."""
+    return [
+        models.CheckConstraint(
+            name=f"{table}_price_check",
+            condition=Q(
+                price_per_month__gte=0,
+                price_per_month__lte=MAX_PRICE,
+                price_per_thousand__gte=0,
+                price_per_thousand__lte=MAX_PRICE,
+            ),
+            violation_error_message=f"Prices: from 0 to {MAX_PRICE:,}.",
+        ),
+        models.CheckConstraint(
+            name=f"{table}_included_requests_check",
+            condition=Q(included_requests__gte=0),
+            violation_error_message="Included requests: 0 or more.",
+        ),
+    ]
+
+
+class _Prices(models.Model):
+    """What a key of a tier costs, in the platform's currency; see ``api_manager.statement``."""
+
+    price_per_month = models.DecimalField(
+        max_digits=12,
+        decimal_places=4,
+        default=Decimal(0),
+        db_default=Decimal(0),
+        help_text="Of each key, by the hour: a key of half a month costs half of it.",
+    )
+    price_per_thousand = models.DecimalField(
+        "price per thousand requests",
+        max_digits=12,
+        decimal_places=4,
+        default=Decimal(0),
+        db_default=Decimal(0),
+        help_text="Of those that were allowed beyond the included.",
+    )
+    included_requests = models.BigIntegerField(
+        null=True, blank=True, help_text="Of each key and month (UTC); empty: all of them."
+    )
+
+    class Meta:
+        abstract = True
+
+
+class Tier(_Prices):
+    """A plan: the rate and burst of every key that has none of its own, and what a key costs."""
 
     class Fallback(models.TextChoices):
         """How the API decides while Redis is away."""
@@ -100,6 +151,7 @@ class Tier(models.Model):
                 violation_error_message="Without Redis: local, closed or open.",
             ),
             *_rate_checks("tier"),
+            *_price_checks("tier"),
         )
 
     def __str__(self) -> str:
@@ -244,6 +296,65 @@ class APIKey(models.Model):
     def effective_burst(self) -> int:
         """The key's own burst, else its tier's, else the effective rate."""
         return self.burst or self.tier.burst or self.effective_requests_per_hour
+
+
+class TierPrice(_Prices):
+    """What a tier cost from a moment on; a trigger on ``tier`` writes it, and nothing changes it.
+
+    It outlives the tier, so that a statement of last year can still be drawn.
+    """
+
+    tier = models.ForeignKey(
+        Tier, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="prices"
+    )
+    tier_name = models.CharField(max_length=50)
+    valid_from = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "tier_price"
+        default_permissions = ()
+        constraints = (*_price_checks("tier_price"),)
+
+    def __str__(self) -> str:
+        return f"{self.tier_name} {self.valid_from:%Y-%m-%d %H:%M:%S}"
+
+
+class KeyTerms(models.Model):
+    """Which tier and owner a key had from a moment on; a trigger on ``api_key`` writes it.
+
+    A chain of rotations is one key here: its terms are those of its newest key. Only an erasure changes rows.
+    """
+
+    chain = models.ForeignKey(
+        APIKey,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="terms",
+        help_text="The first key of the chain.",
+    )
+    tier = models.ForeignKey(
+        Tier, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="terms"
+    )
+    owner_email = models.CharField(max_length=254, help_text="In lower case; erased-7 once it is erased.")
+    ends_at = models.DateTimeField(null=True, help_text="When the key expires or was revoked.")
+    valid_from = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "key_terms"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.chain_id} {self.valid_from:%Y-%m-%d %H:%M:%S}"
+
+
+class Statement(KeyTerms):
+    """No rows of its own: the name by which the admin's pages and the permission of statements go."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ("view",)
+        verbose_name = "statement"
 
 
 class ForeignFormat(models.Model):

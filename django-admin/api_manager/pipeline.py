@@ -88,6 +88,17 @@ def pipeline(now: datetime) -> Pipeline:
     return Pipeline(state, undrained, lag, max(copied_at.values(), default=None), newest)
 
 
+def copied_until() -> datetime | None:
+    """Up to when every shard's stream is copied for certain, by Redis's clock; None before that is known.
+
+    It stands still while no request comes.
+    """
+    cursors = list(DrainCursor.objects.all())
+    if not cursors or not all(cursor.epoch for cursor in cursors):
+        return None
+    return min(map(_made_at, cursors))
+
+
 def _leaders() -> set[int]:
     """The shards that have a drain which holds their lock."""
     with connection.cursor() as cursor:

@@ -20,6 +20,7 @@ _VIEWER: Final = frozenset(
         "api_manager.view_tier",
         "api_manager.view_requestlog",
         "api_manager.view_usagehourly",
+        "api_manager.view_statement",
         "api_manager.view_auditevent",
         "api_manager.view_managementtoken",
         "auth.view_user",

@@ -8,7 +8,16 @@ from . import audit
 from .audit import Actor
 from .models import AuditEvent, Tier
 
-FIELDS: Final = ("name", "requests_per_hour", "burst", "fallback", "description")
+FIELDS: Final = (
+    "name",
+    "requests_per_hour",
+    "burst",
+    "fallback",
+    "description",
+    "price_per_month",
+    "price_per_thousand",
+    "included_requests",
+)
 
 Action = AuditEvent.Action
 

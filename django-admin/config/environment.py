@@ -10,6 +10,8 @@ from django.core.exceptions import ImproperlyConfigured
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from config.currency import is_currency
+
 Network = IPv4Network | IPv6Network
 
 _PRINTABLE: Final = re.compile(r"[!-~]+")
@@ -94,6 +96,7 @@ class Environment(BaseSettings):
     api_token: Annotated[
         Annotated[SecretStr, AfterValidator(_is_printable)] | None, BeforeValidator(_unset)
     ] = None
+    currency: Annotated[str, AfterValidator(is_currency)] = "EUR"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)
     ] = "info"

@@ -24,6 +24,7 @@ DATABASES = {"default": ENVIRONMENT.database()}
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 3)
 API_DATABASE_ROLE = ENVIRONMENT.api_database_role
 KEY_ENVIRONMENT = ENVIRONMENT.key_environment
+CURRENCY = ENVIRONMENT.currency
 # The API's own address and a management token for it; without both nothing is asked there.
 API_URL = ENVIRONMENT.api_url
 API_TOKEN = ENVIRONMENT.api_token

@@ -61,6 +61,7 @@ UNFOLD: Final[dict[str, Any]] = {
                     _link("Tiers", "stacks", "api_manager.tier"),
                     _link("Requests", "receipt_long", "api_manager.requestlog"),
                     _link("Usage", "bar_chart", "api_manager.usagehourly"),
+                    _link("Statements", "payments", "api_manager.statement"),
                     _link("Audit", "history", "api_manager.auditevent"),
                 ]
             },

@@ -14,7 +14,7 @@ from django.db.models import Count, Sum
 
 from api_manager import archive, erasure, keys
 from api_manager.audit import Actor
-from api_manager.models import APIKey, AuditEvent, ErasedKey, RequestLog, UsageHourly
+from api_manager.models import APIKey, AuditEvent, ErasedKey, KeyTerms, RequestLog, UsageHourly
 
 OWNER, ADDRESS = "ada@example.com", "203.0.113.77"
 ACTOR = Actor("test:erasure")
@@ -39,7 +39,7 @@ def log(key: APIKey, number: int = 1, *, ago: timedelta = timedelta(), **fields)
 
 def everything() -> str:
     """All rows of all tables that may know of a person, as text."""
-    tables = (APIKey, AuditEvent, LogEntry, RequestLog, UsageHourly, ErasedKey)
+    tables = (APIKey, AuditEvent, LogEntry, RequestLog, UsageHourly, ErasedKey, KeyTerms)
     return "\n".join(serializers.serialize("json", table.objects.all()) for table in tables)
 
 

@@ -37,6 +37,8 @@ LOOKS = {
     f"{MANAGER}/requestlog/{{request}}/change/": ALL,
     f"{MANAGER}/requestlog/add/": NOBODY,
     f"{MANAGER}/usagehourly/": ALL,
+    f"{MANAGER}/statement/": ALL,
+    f"{MANAGER}/statement/csv/": ALL,
     f"{MANAGER}/auditevent/": ALL,
     f"{MANAGER}/auditevent/add/": NOBODY,
     f"{MANAGER}/managementtoken/": ALL,

@@ -191,6 +191,7 @@ def test_a_missing_or_senseless_setting_stops_with_one_line(start, name, value, 
     ("name", "value"),
     [
         *[("KEY_ENVIRONMENT", value) for value in ("", "Live", "a_b", "x" * 11, "é", "live\n")],
+        *[("CURRENCY", value) for value in ("", "eur", "EURO", "XXX", "€", "EUR\n")],
         *[("LOG_LEVEL", value) for value in ("", "verbose", "10")],
         *[
             ("API_URL", value)
@@ -213,6 +214,7 @@ def test_a_wrong_value_is_refused_by_name(monkeypatch, name, value):
     ("name", "value", "setting", "expected"),
     [
         ("KEY_ENVIRONMENT", "test", "KEY_ENVIRONMENT", "test"),
+        ("CURRENCY", "JPY", "CURRENCY", "JPY"),
         ("FORWARDED_ALLOW_IPS", "", "FORWARDED_ALLOW_IPS", ()),
         ("FORWARDED_ALLOW_IPS", "10.0.0.4, 10.1.0.0/16,::1", "FORWARDED_ALLOW_IPS", PROXIES),
         *[("DJANGO_SECURE", value, "SESSION_COOKIE_SECURE", True) for value in ("true", "1", "Yes", "ON")],

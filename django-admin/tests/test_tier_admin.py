@@ -30,6 +30,19 @@ def test_a_tier_is_added_changed_and_deleted_in_both_histories(site: Client):
     assert LogEntry.objects.filter(object_id=str(tier.pk)).count() == 3
 
 
+def test_prices_are_noted_in_the_audit_only_when_they_change(site: Client):
+    site.post(f"{LIST}add/", form(price_per_month="49.90", included_requests="1000"))
+    tier = Tier.objects.get(name="gold")
+    page = f"{LIST}{tier.pk}/change/"
+    for price in ("49.9", "49.9000", "5"):
+        site.post(page, form(price_per_month=price, included_requests="1000"))
+    tier.refresh_from_db()
+    assert (tier.price_per_month, tier.price_per_thousand, tier.included_requests) == (5, 0, 1000)
+    [event] = AuditEvent.objects.filter(action="updated")
+    assert event.detail == {"changed": {"price_per_month": ["49.9", "5"]}}
+    assert "5 EUR" in site.get(LIST).text
+
+
 @pytest.mark.parametrize("path", ["delete/", None])
 def test_a_tier_with_keys_stays(site: Client, issue, path):
     tier = issue().key.tier
@@ -55,6 +68,11 @@ def test_tiers_without_keys_are_deleted_from_the_list(site: Client):
         ({"requests_per_hour": ""}, "requests_per_hour"),
         ({"burst": "-1"}, "burst"),
         ({"burst": "87601", "requests_per_hour": "1"}, "burst"),
+        ({"price_per_month": "-1"}, "price_per_month"),
+        ({"price_per_month": "0.00001"}, "price_per_month"),
+        ({"price_per_thousand": "1e9"}, "price_per_thousand"),
+        ({"price_per_thousand": "NaN"}, "price_per_thousand"),
+        ({"included_requests": "-1"}, "included_requests"),
         ({"name": "free"}, "name"),
         ({"name": "Gold!"}, "name"),
     ],

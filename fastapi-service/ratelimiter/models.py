@@ -4,6 +4,7 @@
 """
 
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    Numeric,
     PrimaryKeyConstraint,
     Sequence,
     SmallInteger,
@@ -41,6 +43,17 @@ def _rate_checks(table: str) -> tuple[CheckConstraint, ...]:
     )
 
 
+def _price_checks(table: str) -> tuple[CheckConstraint, ...]:
+    return (
+        CheckConstraint(
+            "price_per_month >= 0 AND price_per_month <= 99999999.9999"
+            " AND price_per_thousand >= 0 AND price_per_thousand <= 99999999.9999",
+            name=f"{table}_price_check",
+        ),
+        CheckConstraint("included_requests >= 0", name=f"{table}_included_requests_check"),
+    )
+
+
 class Base(DeclarativeBase):
     """The metadata of the shared schema."""
 
@@ -48,6 +61,7 @@ class Base(DeclarativeBase):
         int: BigInteger,
         datetime: DateTime(timezone=True),
         dict[str, Any]: JSONB,
+        Decimal: Numeric(12, 4),
     }
 
 
@@ -60,6 +74,7 @@ class Tier(Base):
         CheckConstraint("name ~ '^[a-z0-9][a-z0-9_-]*$'", name="tier_name_check"),
         CheckConstraint("fallback IN ('local', 'closed', 'open')", name="tier_fallback_check"),
         *_rate_checks("tier"),
+        *_price_checks("tier"),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -68,8 +83,39 @@ class Tier(Base):
     burst: Mapped[int | None]
     fallback: Mapped[str] = mapped_column(String(10), server_default="local")
     description: Mapped[str] = mapped_column(Text, server_default="")
+    price_per_month: Mapped[Decimal] = mapped_column(server_default=text("0"))
+    price_per_thousand: Mapped[Decimal] = mapped_column(server_default=text("0"))
+    included_requests: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     updated_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class TierPrice(Base):
+    """What a tier cost from a moment on; a trigger writes it."""
+
+    __tablename__ = "tier_price"
+    __table_args__ = _price_checks("tier_price")
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    tier_id: Mapped[int]
+    tier_name: Mapped[str] = mapped_column(String(50))
+    price_per_month: Mapped[Decimal] = mapped_column(server_default=text("0"))
+    price_per_thousand: Mapped[Decimal] = mapped_column(server_default=text("0"))
+    included_requests: Mapped[int | None]
+    valid_from: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class KeyTerms(Base):
+    """Which tier and owner a chain of rotations had from a moment on; a trigger writes it."""
+
+    __tablename__ = "key_terms"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    chain_id: Mapped[int]
+    tier_id: Mapped[int]
+    owner_email: Mapped[str] = mapped_column(String(254))
+    ends_at: Mapped[datetime | None]
+    valid_from: Mapped[datetime] = mapped_column(server_default=_NOW)
 
 
 class APIKey(Base):

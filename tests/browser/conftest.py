@@ -29,8 +29,8 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from api_manager import keys, second_factor, tokens
 from api_manager.audit import Actor
 from api_manager.models import (
-    APIKey, DrainCursor, EndpointHourly, ManagementToken, RequestLog, Tier, UsageDaily, UsageHourly,
-    UsageMinutely,
+    APIKey, DrainCursor, EndpointHourly, KeyTerms, ManagementToken, RequestLog, Tier, TierPrice, UsageDaily,
+    UsageHourly, UsageMinutely,
 )
 
 operator = User.objects.create_superuser("olive", "olive@example.com", "PASSWORD")
@@ -41,6 +41,7 @@ second_factor.renew_backup_codes(tessa, Actor("admin:tessa"))
 AccessAttempt.objects.create(username="nobody", ip_address="127.0.0.1", failures_since_start=5)
 AccessAttempt.objects.update(attempt_time=timezone.now() + timedelta(days=1))
 actor, now = Actor("admin:olive"), timezone.now()
+Tier.objects.filter(name="pro").update(price_per_month=49, price_per_thousand="0.25", included_requests=1000)
 names = ("Checkout", "Mobile app", "Partner feed", "A name as long as one may become, of a client far away")
 for name, tier in zip(names, ("enterprise", "pro", "basic", "free")):
     key = APIKey(name=name, tier=Tier.objects.get(name=tier), owner_email="ops@example.com")
@@ -63,6 +64,8 @@ month = timedelta(days=31)
 APIKey.objects.filter(pk=1).update(expires_at=now + timedelta(days=2), created_at=now - month)
 keys.rotate(2, timedelta(hours=1), actor)
 keys.pause(3, actor)
+TierPrice.objects.update(valid_from=now - month)
+KeyTerms.objects.update(valid_from=now.replace(day=1, hour=0))
 keys.revoke(4, actor, "Found in a public repository, by its owner; the holder is told.")
 first = APIKey.objects.get(pk=1)
 first.note = "Their contact is on call from nine to five. Ask before raising the limits."

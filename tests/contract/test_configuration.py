@@ -37,7 +37,7 @@ def test_the_readme_names_every_setting_with_its_default(title, fields):
         elif field.default == []:
             assert table[name] == "empty"
         else:
-            assert table[name] == str(field.default).lower(), name
+            assert table[name].lower() == str(field.default).lower(), name
 
 
 def test_the_template_names_every_setting_and_holds_no_secret():

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import Count, QuerySet
@@ -10,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from api_manager import tiers
+from api_manager import audit, tiers
 from api_manager.audit import Actor
 from api_manager.forms import TierForm
 from api_manager.generic import ModelAdmin
@@ -25,7 +26,7 @@ class TierAdmin(ModelAdmin[Tier]):
 
     form = TierForm
     empty_hint = "Add a tier: every key needs one."
-    list_display = ("name", "rate", "capacity", "keys", "description")
+    list_display = ("name", "rate", "capacity", "price", "keys", "description")
     readonly_fields = ("created_at", "updated_at")
     search_fields = ("name", "description")
 
@@ -42,6 +43,11 @@ class TierAdmin(ModelAdmin[Tier]):
     def capacity(self, tier: Tier) -> str:
         """The bucket's capacity in force."""
         return intcomma(tier.burst or tier.requests_per_hour)
+
+    @admin.display(description="price per month", ordering="price_per_month")
+    def price(self, tier: Tier) -> str:
+        """What a key costs a month, without what is beyond the included requests."""
+        return f"{intcomma(audit.plain(tier.price_per_month))} {settings.CURRENCY}"
 
     @admin.display(ordering="key_count")
     def keys(self, tier: Tier) -> SafeString:

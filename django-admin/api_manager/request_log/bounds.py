@@ -12,7 +12,8 @@ from psycopg2.errors import QueryCanceled
 STATEMENT_TIMEOUT: Final = timedelta(seconds=2)
 
 _STOPPED: Final = Counter(
-    "admin_request_log_stopped", "Pages over the request log whose query was ended since it took too long."
+    "admin_request_log_stopped",
+    "Pages over the request log, or of statements, whose query was ended since it took too long.",
 )
 
 
@@ -21,13 +22,14 @@ class TookTooLong(Exception):
 
 
 @contextmanager
-def bounded() -> Iterator[None]:
-    """Let no statement within take longer than ``STATEMENT_TIMEOUT``. Raises ``TookTooLong``."""
+def bounded(longest: timedelta | None = None) -> Iterator[None]:
+    """Let no statement within take longer than that, or ``STATEMENT_TIMEOUT``. Raises ``TookTooLong``."""
+    longest = longest or STATEMENT_TIMEOUT
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
                 "SELECT set_config('statement_timeout', %s, true)",
-                [f"{STATEMENT_TIMEOUT / timedelta(milliseconds=1):.0f}ms"],
+                [f"{longest / timedelta(milliseconds=1):.0f}ms"],
             )
             yield
             # In a transaction around this one it would stay in force.
@@ -37,6 +39,6 @@ def bounded() -> Iterator[None]:
             raise
         _STOPPED.inc()
         raise TookTooLong(
-            f"The search was stopped after {STATEMENT_TIMEOUT.total_seconds():g} seconds: PostgreSQL is "
+            f"The search was stopped after {longest.total_seconds():g} seconds: PostgreSQL is "
             "busy, or this is too much at once. Take a shorter time, or name a key."
         ) from exc
