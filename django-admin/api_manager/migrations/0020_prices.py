@@ -128,5 +128,5 @@ class Migration(migrations.Migration):
             },
             bases=("api_manager.keyterms",),
         ),
-        migrations.RunSQL(read_sql("0020_prices"), read_sql("0021_prices_reverse")),
+        migrations.RunSQL(read_sql("0020_prices"), read_sql("0020_prices_reverse")),
     ]
