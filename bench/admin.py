@@ -150,7 +150,7 @@ def pages(now: datetime, site: Site) -> dict[str, str]:
         "a key's hour": f"{of_hour}&api_key={site.busy}",
         "a key's 429": f"range=30d&api_key={site.limited}&status_code=429",
         "a key's 403, which there are not": f"range=30d&api_key={site.busy}&status_code=403",
-        "keys by a part of their name": "range=30d&api_key=billing-eu",
+        "keys by a part of their name": "range=30d&api_key=billing-eu-1",
         "an endpoint": "range=30d&endpoint=/v1/orders",
         "endpoints by prefix": "range=30d&endpoint=/v2/*",
         "an endpoint that nobody asked": "range=30d&endpoint=/nothing",
