@@ -2,7 +2,8 @@
 
 Where an index finds all that was asked for, a page is one short walk along it. Otherwise rows are looked at
 in windows, each of so many rows along the same index: the page ends when it is full, when the range is at its
-end, or after ``BUDGET``; then it says up to which moment it looked, and the next page goes on from there.
+end, or after ``BUDGET``; then it says up to which moment it looked, and the next page goes on from there, for
+as long as ``FURTHER``.
 """
 
 import json
@@ -20,9 +21,11 @@ from .criteria import Criteria
 PER_PAGE: Final = 50
 WINDOW: Final = 10_000
 """Rows looked at by one query."""
-MOST_WINDOWS: Final = 20
+MOST_WINDOWS: Final = 60
 BUDGET: Final = timedelta(milliseconds=10)
-"""No window begins after this: what a page costs beside it is four times as much."""
+"""No window of the first page begins after this: what a page costs beside it is four times as much."""
+FURTHER: Final = timedelta(milliseconds=200)
+"""No window of a page that goes on from another begins after this: who asks for it wants to get far."""
 _SEPARATOR: Final = "~"
 _LEAST_ID: Final = 0  # less than that of any row
 _MOST_ID: Final = 2**63 - 1
@@ -124,7 +127,7 @@ def _walk(
     if not others:
         return list(_beyond(indexed, position, ascending=ascending)[:wanted]), None
     rows: list[RequestLog] = []
-    ends_at = monotonic() + BUDGET.total_seconds()
+    ends_at = monotonic() + (BUDGET if position is None else FURTHER).total_seconds()
     for _ in range(MOST_WINDOWS):
         ahead = _beyond(indexed, position, ascending=ascending)
         edge = _edge(ahead, ascending=ascending)
