@@ -28,7 +28,7 @@ MOST = {
     f"{KEYS}add/": 5,
     f"{KEYS}{{key}}/change/?range=1h": 11,
     f"{KEYS}{{key}}/change/?range=30d": 11,
-    f"{KEYS}{{key}}/edit/": 6,
+    f"{KEYS}{{key}}/edit/": 8,
     f"{KEYS}{{key}}/rotate/": 5,
     f"{KEYS}{{key}}/history/": 5,
     LOG: 10,

@@ -26,7 +26,7 @@ from django.contrib.auth.models import Group, User
 from axes.models import AccessAttempt
 from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
-from api_manager import keys, second_factor, tokens
+from api_manager import keys, lockout, second_factor, tokens
 from api_manager.audit import Actor
 from api_manager.models import (
     APIKey, DrainCursor, EndpointHourly, KeyTerms, ManagementToken, RequestLog, Tier, TierPrice, UsageDaily,
@@ -38,7 +38,8 @@ Group.objects.create(name="Support")
 tessa = User.objects.create_superuser("tessa", "tessa@example.com", "PASSWORD")
 TOTPDevice.objects.create(user=tessa, name="Authenticator app", key=b"TOTP_KEY".hex())
 second_factor.renew_backup_codes(tessa, Actor("admin:tessa"))
-AccessAttempt.objects.create(username="nobody", ip_address="127.0.0.1", failures_since_start=5)
+AccessAttempt.objects.create(username=lockout.name(None, {"username": "nobody"}), ip_address="127.0.0.1",
+    failures_since_start=5)
 AccessAttempt.objects.update(attempt_time=timezone.now() + timedelta(days=1))
 actor, now = Actor("admin:olive"), timezone.now()
 Tier.objects.filter(name="pro").update(price_per_month=49, price_per_thousand="0.25", included_requests=1000)
