@@ -22,7 +22,7 @@ from api_manager.models import (
     UsageHourly,
     UsageMinutely,
 )
-from api_manager.partitions import logged_days
+from tests.partitions import logged_days
 
 UNTIL = datetime(2026, 11, 22, 15, 20, 30, tzinfo=UTC)
 TIERS = [Tier(name=name, requests_per_hour=rate) for name, rate in (("free", 100), ("basic", 1000))]

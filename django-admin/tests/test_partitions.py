@@ -4,7 +4,7 @@ import pytest
 from django.db import InternalError, connection, transaction
 
 from api_manager.models import RequestLog
-from api_manager.partitions import logged_days
+from tests.partitions import logged_days
 
 
 def call(function: str, days: int) -> int:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from django.contrib import admin
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -78,21 +78,6 @@ class AttentionFilter(admin.SimpleListFilter):
         return analytics.expiring_keys(now) if name == "expiring" else analytics.unused_keys(now)
 
 
-class StatusCodeFilter(admin.SimpleListFilter):
-    """The outcomes that are recorded; any other code may stand in the address."""
-
-    title = "status code"
-    parameter_name = "status_code"
-
-    def lookups(self, _request: HttpRequest, _model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
-        """Every outcome."""
-        return [(str(code), f"{code} {outcome}") for code, outcome in OUTCOMES.items()]
-
-    def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The requests answered so."""
-        return _filter_number(queryset, "status_code", self.value(), highest=599)
-
-
 class InputFilter(admin.SimpleListFilter):
     """A field to type into, where the choices would be too many to list."""
 
@@ -123,8 +108,13 @@ class NumberFilter(InputFilter):
     input_type = "number"
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The rows of that number."""
-        return _filter_number(queryset, str(self.parameter_name), self.value(), highest=2**63 - 1)
+        """The rows of that number; none for what is not a number the column can hold."""
+        text = self.value()
+        if not text:
+            return queryset
+        if not (text.isascii() and text.isdecimal() and int(text) < 2**63):
+            return queryset.none()
+        return queryset.filter(**{str(self.parameter_name): int(text)})
 
 
 class KeyFilter(NumberFilter):
@@ -158,12 +148,3 @@ class EndpointFilter(InputFilter):
         # in every row. Beyond the cap of these an endpoint of a key is among the others.
         hours = EndpointHourly.objects.filter(endpoint__in=(endpoint, OTHER_ENDPOINTS)).values("hour")
         return queryset.filter(endpoint=endpoint, hour__in=hours)
-
-
-def _filter_number(queryset: QuerySet[Model], field: str, text: str | None, highest: int) -> QuerySet[Model]:
-    """The rows with that number; none for what is not a number the column can hold."""
-    if not text:
-        return queryset
-    if not (text.isascii() and text.isdecimal() and int(text) <= highest):
-        return queryset.none()
-    return queryset.filter(**{field: int(text)})
