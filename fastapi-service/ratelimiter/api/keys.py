@@ -99,7 +99,7 @@ def _fields(key: APIKey) -> dict[str, Any]:
         "hint": key.hint,
         "tier": key.tier.name,
         "owner_email": key.owner_email,
-        "requests_per_hour": policy.requests_per_hour,
+        "requests_per_hour": policy.requests,
         "burst": policy.capacity,
         "overrides": {"requests_per_hour": key.requests_per_hour, "burst": key.burst},
         "is_active": key.is_active,

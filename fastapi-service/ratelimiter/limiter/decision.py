@@ -1,15 +1,59 @@
 """The answer to a take or a peek."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND, Policy
+from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND, Limit, Policy, Quota
+
+DEFAULT: Final = "default"
+"""The name of a tier's first limit, its bucket."""
+
+
+class QuotaLevel(NamedTuple):
+    """What a request found, or left, of a quota: ``spent`` tokens of it are; the rest as in ``Decision``."""
+
+    allowed: bool
+    policy: Quota
+    cost: int
+    now: int
+    spent: int
+
+    @property
+    def remaining(self) -> int:
+        """Tokens left in the period; none where the quota was cut to fewer than are spent."""
+        return max(0, self.policy.capacity - self.spent)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the cost is left."""
+        return self.spent + self.cost <= self.policy.capacity
+
+    def later(self, ticks: int, cost: int) -> "QuotaLevel":
+        """What another cost would find so many ticks later, if nobody spends meanwhile."""
+        is_over = self.now + ticks >= self.policy.period.around(self.now)[1]
+        found = QuotaLevel(self.allowed, self.policy, cost, self.now + ticks, 0 if is_over else self.spent)
+        return found._replace(allowed=found.has_room)
+
+    @property
+    def next_token_after_seconds(self) -> int:
+        """Seconds until there are more tokens: until the period ends, rounded up; 0 if none is spent."""
+        return self._until_end if self.spent else 0
+
+    @property
+    def retry_after_seconds(self) -> int:
+        """Seconds after which the same cost would be admitted, rounded up; 0 if it is now."""
+        return 0 if self.has_room else self._until_end
+
+    @property
+    def _until_end(self) -> int:
+        return _seconds(self.policy.period.around(self.now)[1] - self.now)
 
 
 class Decision(NamedTuple):
     """Whether a request goes on, and what its bucket holds after.
 
     ``now`` is Redis's time of the decision and ``until_full`` how long until the bucket is full
-    again, both in ticks.
+    again, both in ticks. ``others`` are the tier's further limits that were asked with it, each with what it
+    holds by itself; there ``allowed`` says whether that one has room.
     """
 
     allowed: bool
@@ -17,6 +61,7 @@ class Decision(NamedTuple):
     cost: int
     now: int
     until_full: int
+    others: "tuple[tuple[Limit, Level], ...]" = ()
 
     @property
     def remaining(self) -> int:
@@ -44,6 +89,39 @@ class Decision(NamedTuple):
     def retry_after_seconds(self) -> int:
         """Seconds after which the same cost would be admitted, rounded up; 0 if it is now."""
         return max(0, _seconds(self.until_full + self.cost * self.policy.interval - self.policy.refill_ticks))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the bucket holds the cost."""
+        return self.until_full + self.cost * self.policy.interval <= self.policy.refill_ticks
+
+    def later(self, ticks: int, cost: int) -> "Decision":
+        """What another cost would find so many ticks later, if nobody spends meanwhile."""
+        until_full = max(0, self.until_full - ticks)
+        found = Decision(self.allowed, self.policy, cost, self.now + ticks, until_full)
+        return found._replace(allowed=found.has_room)
+
+    @property
+    def violated(self) -> list[str]:
+        """The names of the limits that deny it."""
+        if self.allowed:
+            return []
+        names = [limit.name for limit, level in self.others if not (level.allowed or limit.is_shadow)]
+        return names if self.has_room else [DEFAULT, *names]
+
+    @property
+    def shadow_denials(self) -> list[str]:
+        """The names of the limits that would have denied it, had they been more than tried."""
+        return [limit.name for limit, level in self.others if limit.is_shadow and not level.allowed]
+
+    @property
+    def wait_seconds(self) -> int:
+        """Seconds after which the same cost would be admitted by all limits, rounded up; 0 if it is now."""
+        others = (level.retry_after_seconds for limit, level in self.others if not limit.is_shadow)
+        return max((self.retry_after_seconds, *others))
+
+
+Level = Decision | QuotaLevel
 
 
 def _seconds(ticks: int) -> int:
