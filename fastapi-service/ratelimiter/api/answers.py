@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import Final
 
 from ratelimiter.errors import Unauthenticated
-from ratelimiter.limiter.decision import Decision
+from ratelimiter.limiter.decision import DEFAULT, Decision
 
 from .edge import PROBLEM_JSON
-from .headers import POLICY_NAME, rate_limit_headers
+from .headers import rate_limit_headers
 
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 """The problem type that draft-ietf-httpapi-ratelimit-headers registers."""
@@ -21,19 +21,24 @@ Answer = tuple[int, bytes, bytes]
 """Status, headers as lines, body."""
 
 _FIELDS: Final = b'"allowed": %b, "tier": %b, "limit": %d, "remaining": %d, "reset_after_seconds": %d}'
+_LIMIT: Final = b'{"name": %b, "limit": %d, "remaining": %d, "reset_after_seconds": %d}'
 _DECISION: Final = b"{" + _FIELDS
-_DENIAL: Final = (
-    json.dumps(
-        {
-            "type": QUOTA_EXCEEDED,
-            "title": "The quota is exceeded",
-            "status": 429,
-            "detail": "The bucket does not hold %d token(s) now; try again in %d s.",
-            "violated-policies": [POLICY_NAME],
-        }
-    ).encode()[:-1]
-    + b", "
-    + _FIELDS
+
+
+def _denial(detail: str, violated: list[str]) -> bytes:
+    problem = {
+        "type": QUOTA_EXCEEDED,
+        "title": "The quota is exceeded",
+        "status": 429,
+        "detail": detail,
+        "violated-policies": violated,
+    }
+    return json.dumps(problem).encode()[:-1] + b", "
+
+
+_DENIAL: Final = _denial("The bucket does not hold %d token(s) now; try again in %d s.", [DEFAULT]) + _FIELDS
+_DENIAL_OF_ALL: Final = (
+    _denial("%d token(s) are more than is left of %b; try again in %d s.", []).replace(b"[]", b"[%b]") + b"%b"
 )
 
 
@@ -43,6 +48,9 @@ def decision_answer(tier: str, decision: Decision, identifier: str, mode: str | 
     ``identifier`` is the request's id; ``mode`` says how it was decided, if not by Redis.
     """
     allowed = b"true" if decision.allowed else b"false"
+    if decision.others:
+        body = b"{" + _fields_of_all(tier, decision)
+        return 200, _headers(b"application/json", body, decision, identifier, mode), body
     body = _DECISION % (
         allowed,
         _json(tier),
@@ -55,6 +63,15 @@ def decision_answer(tier: str, decision: Decision, identifier: str, mode: str | 
 
 def denial_answer(tier: str, decision: Decision, identifier: str, mode: str | None = None) -> Answer:
     """What a denied request is answered: a problem document with the decision's fields."""
+    if decision.others:
+        body = _DENIAL_OF_ALL % (
+            decision.cost,
+            _json(", ".join(decision.violated))[1:-1],
+            decision.wait_seconds,
+            b", ".join(map(_json, decision.violated)),
+            _fields_of_all(tier, decision),
+        )
+        return 429, _headers(PROBLEM_JSON, body, decision, identifier, mode), body
     body = _DENIAL % (
         decision.cost,
         decision.retry_after_seconds,
@@ -78,6 +95,23 @@ def _unauthenticated(detail: str, challenge: str) -> tuple[bytes, bytes, bytes]:
     body = json.dumps(Unauthenticated(detail).problem()).encode()
     before = b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: " % (PROBLEM_JSON, len(body))
     return before, b"\r\nwww-authenticate: %b\r\n" % challenge.encode(), body
+
+
+def _fields_of_all(tier: str, decision: Decision) -> bytes:
+    """The fields of the limit that holds the least, and then those of each."""
+    tightest = decision.tightest
+    fields = _FIELDS % (
+        b"true" if decision.allowed else b"false",
+        _json(tier),
+        tightest.policy.capacity,
+        tightest.remaining,
+        tightest.reset_after_seconds,
+    )
+    limits = b", ".join(
+        _LIMIT % (_json(name), level.policy.capacity, level.remaining, level.reset_after_seconds)
+        for name, level in decision.levels
+    )
+    return fields[:-1] + b', "limits": [' + limits + b"]}"
 
 
 def _headers(media_type: bytes, body: bytes, decision: Decision, identifier: str, mode: str | None) -> bytes:

@@ -34,9 +34,26 @@ class QuotaLevel(NamedTuple):
         return found._replace(allowed=found.has_room)
 
     @property
+    def window_seconds(self) -> int:
+        """How long the period is."""
+        begin, end = self.policy.period.around(self.now)
+        return (end - begin) // TICKS_PER_SECOND
+
+    @property
+    def reset_after_seconds(self) -> int:
+        """Seconds until nothing is spent, rounded up."""
+        return self._until_end if self.spent else 0
+
+    @property
+    def reset_at(self) -> int:
+        """The Unix time at which nothing is spent."""
+        ends = self.policy.period.around(self.now)[1]
+        return TICKS_EPOCH_SECONDS + _seconds(ends if self.spent else self.now)
+
+    @property
     def next_token_after_seconds(self) -> int:
         """Seconds until there are more tokens: until the period ends, rounded up; 0 if none is spent."""
-        return self._until_end if self.spent else 0
+        return self.reset_after_seconds
 
     @property
     def retry_after_seconds(self) -> int:
@@ -67,6 +84,11 @@ class Decision(NamedTuple):
     def remaining(self) -> int:
         """Whole tokens left."""
         return (self.policy.refill_ticks - self.until_full) // self.policy.interval
+
+    @property
+    def window_seconds(self) -> int:
+        """How long an empty bucket takes to be full at the nominal rate, rounded up."""
+        return self.policy.window_seconds
 
     @property
     def reset_after_seconds(self) -> int:
@@ -102,12 +124,20 @@ class Decision(NamedTuple):
         return found._replace(allowed=found.has_room)
 
     @property
+    def levels(self) -> "list[tuple[str, Level]]":
+        """What each limit that can deny holds, by its name; the default bucket first."""
+        others = ((limit.name, level) for limit, level in self.others if not limit.is_shadow)
+        return [(DEFAULT, self), *others]
+
+    @property
+    def tightest(self) -> "Level":
+        """What holds the least of them."""
+        return min((level for _, level in self.levels), key=lambda level: level.remaining)
+
+    @property
     def violated(self) -> list[str]:
         """The names of the limits that deny it."""
-        if self.allowed:
-            return []
-        names = [limit.name for limit, level in self.others if not (level.allowed or limit.is_shadow)]
-        return names if self.has_room else [DEFAULT, *names]
+        return [] if self.allowed else [name for name, level in self.levels if not level.has_room]
 
     @property
     def shadow_denials(self) -> list[str]:
@@ -117,8 +147,7 @@ class Decision(NamedTuple):
     @property
     def wait_seconds(self) -> int:
         """Seconds after which the same cost would be admitted by all limits, rounded up; 0 if it is now."""
-        others = (level.retry_after_seconds for limit, level in self.others if not limit.is_shadow)
-        return max((self.retry_after_seconds, *others))
+        return max(level.retry_after_seconds for _, level in self.levels)
 
 
 Level = Decision | QuotaLevel
