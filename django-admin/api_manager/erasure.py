@@ -5,8 +5,8 @@ In this order, so that a run that was cut off is finished by the next one, which
 1. The keys are revoked and noted in ``erased_key``: from then on the drain leaves clients' addresses out.
 2. Drains that began before that, and may not have seen it, are waited for.
 3. The addresses in the log go, batch by batch, each in a transaction of its own.
-4. Last, and in one transaction, the owner's address and the keys' names go: on the keys, in the audit, and in
-   Django's history.
+4. Last, and in one transaction, the owner's address and the keys' names, notes, networks and reasons of
+   revocation go: on the keys, in the audit, and in Django's history.
 """
 
 import time
@@ -33,6 +33,8 @@ _LOCK_TIMEOUT: Final = "2s"
 _LOCK_ATTEMPTS: Final = 15
 _LOCK_PAUSE_SECONDS: Final = 1.0
 _ERASED: Final = "erased"
+_WRITTEN_BY_OPERATORS: Final = ("note", "revoked_reason", "allowed_cidrs")
+"""What may say of a person's key whose it is; in the audit a reason of revocation is called ``reason``."""
 
 _END_OF_BATCH: Final = """
     SELECT max("timestamp") FROM (
@@ -170,21 +172,22 @@ def _forget_addresses(key_id: int) -> Iterator[int]:
 
 @transaction.atomic
 def _finish(email: str, actor: Actor, owned: list[APIKey], rows: int) -> Found:
-    """Take the owner and the names away, and write down that it was done."""
+    """Take away the owner and what was written of the keys, and write down that it was done."""
     ids = [key.pk for key in owned]
     events = list(_scrubbed_events(email, ids))
     AuditEvent.objects.bulk_update(events, ["detail"], batch_size=500)
     entries = 0
     for key in owned:
         key.owner_email, key.name = "", _erased_name(key.pk)
-        key.save(update_fields=["owner_email", "name"])
+        key.note, key.revoked_reason, key.allowed_cidrs = "", "", []
+        key.save(update_fields=["owner_email", "name", *_WRITTEN_BY_OPERATORS])
         entries += _history([key.pk]).update(object_repr=str(key))
         audit.record(actor, AuditEvent.Action.ERASED, key, {"hint": key.hint})
     return Found(owned, rows, len(events), entries)
 
 
 def _scrubbed_events(email: str, ids: Iterable[int]) -> Iterator[AuditEvent]:
-    """The events that quote the owner, or a name of his keys: unsaved, and without that."""
+    """The events that quote the owner, or what was written of his keys: unsaved, and without that."""
     theirs = set(ids)
     quoted = Q(detail__owner_email__iexact=email)
     for place in (0, 1):  # before and after a change
@@ -199,10 +202,15 @@ def _scrubbed_events(email: str, ids: Iterable[int]) -> Iterator[AuditEvent]:
 
 
 def _scrubbed(detail: dict[str, Any], email: str, name: str | None) -> dict[str, Any]:
-    """A detail without the owner; ``name``, if there is one, stands in the place of every name."""
+    """A detail without the owner; ``name``, if there is one, stands in the place of every name.
+
+    Then the key is the owner's, and what operators wrote of it goes, too.
+    """
 
     def scrub(field: str, value: Any) -> Any:
         if field == "owner_email" and isinstance(value, str) and value.lower() == email.lower():
+            return _ERASED
+        if field in {"reason", *_WRITTEN_BY_OPERATORS} and name is not None and value:
             return _ERASED
         return name if field == "name" and name is not None else value
 

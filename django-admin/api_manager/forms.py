@@ -105,6 +105,10 @@ class KeyForm(ModelForm[APIKey]):
         """The same."""
         return _without_key(self.cleaned_data["owner_email"])
 
+    def clean_note(self) -> str:
+        """The same."""
+        return _without_key(self.cleaned_data["note"])
+
     def clean_expires_at(self) -> Any:
         """Refuses a new expiry that has passed already."""
         expires_at = self.cleaned_data["expires_at"]

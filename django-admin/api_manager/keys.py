@@ -18,7 +18,17 @@ from . import audit, credentials
 from .audit import Actor
 from .models import APIKey, AuditEvent
 
-FIELDS: Final = ("name", "owner_email", "tier", "requests_per_hour", "burst", "is_active", "expires_at")
+FIELDS: Final = (
+    "name",
+    "owner_email",
+    "tier",
+    "requests_per_hour",
+    "burst",
+    "is_active",
+    "expires_at",
+    "allowed_cidrs",
+    "note",
+)
 """What an operator says of a key; the rest follows from what is done with it."""
 
 Action = AuditEvent.Action
@@ -101,14 +111,15 @@ def pause(key_id: int, actor: Actor) -> bool:
 
 
 @transaction.atomic
-def revoke(key_id: int, actor: Actor) -> bool:
-    """Ends a key for good; whether that changed anything."""
+def revoke(key_id: int, actor: Actor, reason: str = "") -> bool:
+    """Ends a key for good; whether that changed anything. The reason of a revoked key stays as it is."""
     key = _locked(key_id)
     if key.revoked_at is not None:
         return False
     key.revoked_at = timezone.now()
-    key.save(update_fields=["revoked_at"])
-    audit.record(actor, Action.REVOKED, key, {"hint": key.hint})
+    key.revoked_reason = reason
+    key.save(update_fields=["revoked_at", "revoked_reason"])
+    audit.record(actor, Action.REVOKED, key, {"hint": key.hint} | ({"reason": reason} if reason else {}))
     return True
 
 

@@ -11,15 +11,20 @@ from datetime import UTC, datetime
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Func, Q
-from django.db.models.functions import Now
-from django.db.models.lookups import Exact
+from django.db.models.functions import Length, Now
+from django.db.models.lookups import Exact, IsNull, LessThanOrEqual
 from django.utils import timezone
+
+from .cidrs import MAX_CIDRS
+from .fields import CidrArrayField
 
 MAX_REQUESTS_PER_HOUR = 10**10
 """The highest rate for which the limiter's arithmetic was shown to be exact."""
 MAX_BURST = 10**9
 MAX_REFILL_HOURS = 87_600
 """Ten years: a bucket that takes longer to refill is refused."""
+MAX_NOTE_LENGTH = 2000
+MAX_REASON_LENGTH = 500
 FIRST_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
 LAST_MOMENT = datetime(9000, 1, 1, tzinfo=UTC)
 """A moment outside of these (PostgreSQL knows more of them) could not be read by every part."""
@@ -126,7 +131,20 @@ class APIKey(models.Model):
         "active", default=True, db_default=True, help_text="Off: the key is paused."
     )
     expires_at = models.DateTimeField(null=True, blank=True)
+    allowed_cidrs = CidrArrayField(
+        default=list,
+        db_default=[],
+        blank=True,
+        verbose_name="allowed networks",
+        help_text="From where the key may be used, one network a line; empty: from anywhere.",
+    )
+    note = models.TextField(
+        blank=True, default="", db_default="", max_length=MAX_NOTE_LENGTH, help_text="For operators."
+    )
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_reason = models.TextField(
+        blank=True, default="", db_default="", max_length=MAX_REASON_LENGTH, editable=False
+    )
     replaces = models.ForeignKey(
         "self",
         on_delete=models.PROTECT,
@@ -164,6 +182,37 @@ class APIKey(models.Model):
                 violation_error_message="Expires at: in the years 2000 to 8999.",
             ),
             models.CheckConstraint(name="api_key_replaces_check", condition=~Q(replaces=F("id"))),
+            models.CheckConstraint(
+                name="api_key_allowed_cidrs_check",
+                # array_position also refuses an array of arrays.
+                condition=Q(
+                    LessThanOrEqual(
+                        Func(F("allowed_cidrs"), function="cardinality", output_field=models.IntegerField()),
+                        MAX_CIDRS,
+                    ),
+                    IsNull(
+                        Func(
+                            F("allowed_cidrs"),
+                            None,
+                            function="array_position",
+                            output_field=models.IntegerField(),
+                        ),
+                        True,  # noqa: FBT003  # Django's signature
+                    ),
+                ),
+                violation_error_message=f"Allowed networks: {MAX_CIDRS} at most, and each of them one.",
+            ),
+            models.CheckConstraint(
+                name="api_key_note_check",
+                condition=LessThanOrEqual(Length("note"), MAX_NOTE_LENGTH),
+                violation_error_message=f"Note: {MAX_NOTE_LENGTH:,} characters at most.",
+            ),
+            models.CheckConstraint(
+                name="api_key_revoked_reason_check",
+                condition=Q(LessThanOrEqual(Length("revoked_reason"), MAX_REASON_LENGTH))
+                & (Q(revoked_reason="") | Q(revoked_at__isnull=False)),
+                violation_error_message=f"Reason: {MAX_REASON_LENGTH} characters at most, of a revoked key.",
+            ),
             *_rate_checks("api_key"),
         )
         indexes = (models.Index(fields=["tier"], name="api_key_tier_idx"),)

@@ -37,10 +37,13 @@ def test_create_api_key_takes_every_property(db):
     out, _ = create_api_key(
         *("--name", "demo", "--tier", "pro", "--owner-email", "o@example.com", "--environment", "test"),
         *("--requests-per-hour", "7", "--burst", "8", "--expires-at", "2099-01-31T12:00:00+02:00"),
+        *("--allowed-cidrs", "10.0.0.0/8 192.0.2.7, 2001:DB8::/32\n192.0.2.7", "--note", "paid\nyearly"),
     )
     assert out.startswith("rlk_test_")
     key = APIKey.objects.get()
     assert (key.owner_email, key.requests_per_hour, key.burst) == ("o@example.com", 7, 8)
+    assert key.allowed_cidrs == ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]
+    assert key.note == "paid\nyearly"
     assert key.expires_at.isoformat() == "2099-01-31T10:00:00+00:00"
     assert AuditEvent.objects.get().detail["expires_at"] == "2099-01-31T10:00:00+00:00"
 
@@ -55,6 +58,16 @@ def test_create_api_key_takes_every_property(db):
         (("--burst", "999999999"), "--burst: At 100 requests per hour"),
         (("--expires-at", "soon"), "--expires-at: Enter a valid"),
         (("--expires-at", "2020-01-01"), "--expires-at: This time has passed"),
+        (("--note", "n" * 2001), "--note: Ensure this value has at most 2000"),
+        (("--note", credentials.generate()), "--note: This holds an API key"),
+        (
+            ("--allowed-cidrs", " ".join(f"10.0.{n}.0/24" for n in range(51))),
+            "--allowed-cidrs: List contains 51",
+        ),
+        (
+            ("--allowed-cidrs", "10.0.0.0/8 10.0.0.1/8 office"),
+            r"--allowed-cidrs: 10.0.0.1/8: did you mean 10.0.0.0/8\? office: must be an IP address or",
+        ),
         (("--environment", "LIVE"), "--environment: environment must be"),
     ],
 )

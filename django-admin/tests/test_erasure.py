@@ -62,6 +62,8 @@ def person(site, issue):
         "tier": first.tier_id,
         "is_active": "on",
     }
+    first.note, first.allowed_cidrs = "Lovelace, at home", ["198.51.100.7/32"]
+    keys.update(first, ["note", "allowed_cidrs"], ACTOR)
     assert site.post(page, fields).status_code == 302
     second = keys.rotate(first.pk, timedelta(hours=1), ACTOR).key
     for key in (first, second):
@@ -81,9 +83,10 @@ def test_what_identifies_a_person_goes_and_the_totals_stay(person, issue, monkey
     assert OWNER in everybody.lower()
     assert "Ada" in everybody
 
+    keys.revoke(person[1].pk, ACTOR, "Ada has left")
     said = erase_owner(OWNER, "--revoke")
     left = everything()
-    for trace in (OWNER, "ada@", "Ada", "Lovelace", "laptop"):
+    for trace in (OWNER, "ada@", "Ada", "Lovelace", "laptop", "198.51.100"):
         assert trace.lower() not in left.lower(), trace
     assert totals() == before
     assert [key.status for key in APIKey.objects.filter(pk__in=[key.pk for key in person])] == ["revoked"] * 2

@@ -38,15 +38,22 @@ def test_an_odd_environment_is_refused_and_nothing_is_stored(issue, environment)
 def test_rotation_keeps_what_was_said_of_the_key_and_shortens_the_old_one(issue):
     expires_at = timezone.now() + timedelta(days=9)
     old = issue(
-        owner_email="a@b.example", requests_per_hour=7, burst=9, expires_at=expires_at, is_active=False
+        owner_email="a@b.example",
+        requests_per_hour=7,
+        burst=9,
+        expires_at=expires_at,
+        is_active=False,
+        allowed_cidrs=["10.0.0.0/8", "2001:db8::/32"],
+        note="paid\nyearly",
     ).key
     before = timezone.now()
     issued = keys.rotate(old.pk, HOUR, ACTOR)
     old.refresh_from_db()
     new = APIKey.objects.get(pk=issued.key.pk)
     assert new.replaces == old
-    for field in ("name", "owner_email", "tier", "requests_per_hour", "burst", "is_active"):
+    for field in set(keys.FIELDS) - {"expires_at"}:
         assert getattr(new, field) == getattr(old, field)
+    assert (new.allowed_cidrs, new.note) == (["10.0.0.0/8", "2001:db8::/32"], "paid\nyearly")
     assert new.expires_at == expires_at
     assert before + HOUR <= old.expires_at <= timezone.now() + HOUR
     assert bytes(new.digest) == credentials.digest(issued.secret) != bytes(old.digest)
@@ -94,12 +101,13 @@ def test_revoked_expired_and_replaced_keys_cannot_be_rotated(issue):
 
 def test_revoking_twice_changes_nothing_the_second_time(issue):
     key = issue().key
-    assert keys.revoke(key.pk, ACTOR)
+    assert keys.revoke(key.pk, ACTOR, "leaked")
     key.refresh_from_db()
     revoked_at = key.revoked_at
-    assert not keys.revoke(key.pk, ACTOR)
+    assert not keys.revoke(key.pk, ACTOR, "another reason")
     key.refresh_from_db()
-    assert key.revoked_at == revoked_at
+    assert (key.revoked_at, key.revoked_reason) == (revoked_at, "leaked")
+    assert AuditEvent.objects.get(action="revoked").detail == {"hint": key.hint, "reason": "leaked"}
     assert key.status == "revoked"
     assert events(key) == ["created", "revoked"]
 

@@ -96,6 +96,7 @@ CACHED = {
     "is_active": "NOT is_active",
     "expires_at": "now()",
     "revoked_at": "now()",
+    "allowed_cidrs": "'{10.0.0.0/8}'",
 }
 
 
@@ -117,6 +118,7 @@ def test_a_save_that_changes_what_is_cached_of_a_key_is_news(committed, issue_ke
         "is_active": False,
         "expires_at": timezone.now(),
         "revoked_at": timezone.now(),
+        "allowed_cidrs": ["10.0.0.0/8"],
     }
     setattr(key, field, values[field])
     with listening() as news:
@@ -156,11 +158,11 @@ def test_a_search_path_without_the_schema_hinders_no_edit(committed, issue_key):
         assert news() == [str(second.pk), str(first.pk)]
 
 
-def test_a_new_name_or_owner_is_no_news(committed, issue_key):
+def test_a_new_name_owner_or_note_is_no_news(committed, issue_key):
     key = issue_key().key
     with listening() as news:
         execute("UPDATE api_key SET name = 'other', owner_email = 'o@example.com' WHERE id = %s", key.pk)
-        key.name = "third"
+        key.name, key.note = "third", "of the third"
         key.save()
         assert news() == []
 
@@ -192,3 +194,10 @@ def test_what_is_rolled_back_is_no_news(committed, issue_key):
             APIKey.objects.filter(pk=key.pk).update(is_active=False)
             transaction.set_rollback(True)
         assert news() == []
+
+
+def test_only_a_revoked_key_has_a_reason(issue):
+    key = issue().key
+    with pytest.raises(IntegrityError, match="revoked_reason_check"), transaction.atomic():
+        APIKey.objects.filter(pk=key.pk).update(revoked_reason="leaked")
+    APIKey.objects.filter(pk=key.pk).update(revoked_reason="leaked", revoked_at=timezone.now())

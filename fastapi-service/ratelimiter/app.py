@@ -47,8 +47,9 @@ Operators send a management token as `Authorization: Bearer …`; each route say
 
 Every error is a problem document (RFC 9457). Beside the answers that stand at each operation: 404 where
 nothing lives, 405 with `Allow` for a method that a path does not answer, 501 for one that HTTP does not
-define, 413 for a body over 4 KiB wherever it is sent; and before a request has a path 400 for what is no
-HTTP, 408 and 431 for headers that come too slowly or are too large, 503 for too many connections.
+define, 413 for a body over 4 KiB (16 KiB under `/api/keys`) wherever it is sent; and before a request has a
+path 400 for what is no HTTP, 408 and 431 for headers that come too slowly or are too large, 503 for too many
+connections.
 """
 
 

@@ -3,7 +3,9 @@
 from typing import Any, Final
 
 import psycopg2
+from psycopg2 import STRING
 from psycopg2.extensions import connection as Connection  # noqa: N812  # the class has a lower-case name
+from psycopg2.extensions import new_array_type, register_type
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -25,7 +27,11 @@ _OPTIONS: Final[dict[str, Any]] = {
 }
 """libpq's parameters of every connection."""
 
+_CIDR_ARRAY_OID: Final = 651
 _SCHEMES: Final = ("postgres://", "postgresql://", "postgresql+psycopg2://")
+
+# psycopg2 reads no array of networks by itself: it would give the text that PostgreSQL sends.
+register_type(new_array_type((_CIDR_ARRAY_OID,), "CIDR[]", STRING))
 
 
 def libpq_url(url: str) -> str:

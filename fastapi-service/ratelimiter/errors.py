@@ -53,7 +53,7 @@ class Unauthenticated(ApiError):
 
 
 class KeyRefused(ApiError):
-    """A known key that may not be used now: revoked, paused or expired."""
+    """A known key that may not be used now, or not from there: revoked, paused, expired, or restricted."""
 
     status, slug, title = 403, "key-refused", "The key may not be used"
 

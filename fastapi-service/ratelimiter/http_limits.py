@@ -31,7 +31,7 @@ MAX_HEADERS: Final = 100
 MAX_PIPELINED: Final = 64
 """Requests that wait on one connection for the answer before theirs."""
 MAX_REMAINDER_BYTES: Final = 65_536
-"""What may follow a head before the next: a body (the API takes 4 KiB), its chunks' frames, trailers."""
+"""What may follow a head before the next: a body (the API takes 16 KiB), its chunks' frames, trailers."""
 ANSWER_SECONDS: Final = 10.0
 """How long a client may leave an answer unread, without taking any of it, as nginx's ``send_timeout``."""
 MAX_UNREAD_BYTES: Final = 64 * 1024 * 1024

@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, INET, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, CIDR, INET, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from .bounds import MAX_BURST, MAX_REFILL_HOURS, MAX_REQUESTS_PER_HOUR
@@ -87,6 +87,15 @@ class APIKey(Base):
             name="api_key_expires_at_check",
         ),
         CheckConstraint("NOT (replaces_id = id AND replaces_id IS NOT NULL)", name="api_key_replaces_check"),
+        CheckConstraint(
+            "cardinality(allowed_cidrs) <= 50 AND array_position(allowed_cidrs, NULL) IS NULL",
+            name="api_key_allowed_cidrs_check",
+        ),
+        CheckConstraint("length(note) <= 2000", name="api_key_note_check"),
+        CheckConstraint(
+            "length(revoked_reason) <= 500 AND (revoked_reason = '' OR revoked_at IS NOT NULL)",
+            name="api_key_revoked_reason_check",
+        ),
         *_rate_checks("api_key"),
         Index("api_key_tier_idx", "tier_id"),
     )
@@ -101,7 +110,10 @@ class APIKey(Base):
     burst: Mapped[int | None]
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))
     expires_at: Mapped[datetime | None]
+    allowed_cidrs: Mapped[list[str]] = mapped_column(ARRAY(CIDR), server_default="{}")
+    note: Mapped[str] = mapped_column(Text, server_default="")
     revoked_at: Mapped[datetime | None]
+    revoked_reason: Mapped[str] = mapped_column(Text, server_default="")
     replaces_id: Mapped[int | None] = mapped_column(
         ForeignKey("api_key.id", deferrable=True, initially="DEFERRED")
     )

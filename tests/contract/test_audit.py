@@ -21,14 +21,14 @@ from api_manager.models import APIKey, Tier
 actor = Actor("admin:test")
 until = datetime(2090, 1, 2, 3, 4, 5, tzinfo=UTC)
 free = Tier.objects.get(name="free")
-key = APIKey(name="shop", owner_email="a@example.org", tier=free, burst=7, expires_at=until)
+key = APIKey(name="shop", owner_email="a@example.org", tier=free, burst=7, expires_at=until, note="new")
 key = keys.issue(key, actor).key
-key.name, key.tier = "store", Tier.objects.get(name="pro")
-keys.update(key, ["name", "tier"], actor)
+key.name, key.tier, key.allowed_cidrs = "store", Tier.objects.get(name="pro"), ["10.0.0.0/8"]
+keys.update(key, ["name", "tier", "allowed_cidrs"], actor)
 keys.pause(key.pk, actor)
 keys.activate(key.pk, actor)
 new = keys.rotate(key.pk, timedelta(hours=1), actor).key
-keys.revoke(new.pk, actor)
+keys.revoke(new.pk, actor, "leaked")
 """
 
 
@@ -42,12 +42,12 @@ def manager(database):
 def in_the_api(manager):
     origin = Origin("api:test", None, "")
     fields = {"name": "shop", "owner_email": "a@example.org", "tier": "free", "burst": 7, "expires_at": UNTIL}
-    key, _ = manager.issue(fields, origin)
-    manager.change(key.id, {"name": "store", "tier": "pro"}, origin)
+    key, _ = manager.issue(fields | {"note": "new", "allowed_cidrs": []}, origin)
+    manager.change(key.id, {"name": "store", "tier": "pro", "allowed_cidrs": ["10.0.0.0/8"]}, origin)
     manager.change(key.id, {"is_active": False}, origin)
     manager.change(key.id, {"is_active": True}, origin)
     new, _ = manager.rotate(key.id, timedelta(hours=1), origin)
-    manager.revoke(new.id, origin)
+    manager.revoke(new.id, origin, "leaked")
 
 
 def events(database, actor):

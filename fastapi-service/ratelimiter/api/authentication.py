@@ -3,9 +3,13 @@
 from time import time
 from typing import Final
 
+from starlette.types import Scope
+
 from ratelimiter.errors import KeyRefused, Unauthenticated
 from ratelimiter.keys.directory import KeyDirectory
 from ratelimiter.keys.record import KeyRecord
+
+from . import edge
 
 _CHALLENGE: Final = 'ApiKey header="X-API-Key"'
 
@@ -26,14 +30,15 @@ async def authenticate(directory: KeyDirectory, presented: str | None) -> KeyRec
     return key
 
 
-def require_usable(key: KeyRecord) -> None:
-    """Let a key pass that may be used now.
+def require_usable(key: KeyRecord, scope: Scope) -> None:
+    """Let a key pass that may be used now, from where the request comes.
 
     Raises:
-        KeyRefused: it is revoked, paused or expired.
+        KeyRefused: it is revoked, paused or expired, or may not be used from there.
 
     """
-    refusal = key.refusal(time())
+    # The address whole, whatever the settings say of what is stored of it.
+    refusal = key.refusal(time(), edge.client_ip(scope) if key.allowed_cidrs else None)
     if refusal is not None:
         raise KeyRefused(refusal)
 

@@ -73,7 +73,7 @@ class DecisionApi:
         try:
             _require_method(scope["method"], path)
             if path == CHECK_PATH:
-                answer = await self._check(headers, identifier)
+                answer = await self._check(scope, headers, identifier)
             else:
                 answer = await self._request(scope, headers, receive, identifier)
             await send_whole(send, *answer)
@@ -95,7 +95,7 @@ class DecisionApi:
         key = await self._key(headers)
         address = edge.client_ip(scope, self._address_form)
         try:
-            require_usable(key)
+            require_usable(key, scope)
         except KeyRefused:
             await self._record_refusal(key, address)
             raise
@@ -132,9 +132,9 @@ class DecisionApi:
         self._tally.decision(key.tier, "limited")
         return denial_answer(key.tier, decision, identifier)
 
-    async def _check(self, headers: edge.Headers, identifier: str) -> Answer:
+    async def _check(self, scope: Scope, headers: edge.Headers, identifier: str) -> Answer:
         key = await self._key(headers)
-        require_usable(key)
+        require_usable(key, scope)
         policy = Policy.of(key.requests_per_hour, key.burst)
         try:
             decision = await self._bucket.peek(key.subject, policy)

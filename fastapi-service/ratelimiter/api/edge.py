@@ -19,6 +19,8 @@ from ratelimiter.errors import UNFORESEEN, ApiError, BodyTooLarge, BodyTooSlow, 
 from ratelimiter.protocol import send_response
 
 MAX_BODY_BYTES: Final = 4096
+MAX_KEY_BODY_BYTES: Final = 16_384
+"""Of what is said of a key: its note may have 2 000 characters, of four bytes each."""
 MAX_BODY_SECONDS: Final = 5
 PROBLEM_JSON: Final = b"application/problem+json"
 
@@ -28,6 +30,7 @@ METHODS: Final = frozenset(
     {"GET", "HEAD", "QUERY", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 )
 _UNMATCHED: Final = "unmatched"
+_KEYS_PATH: Final = "/api/keys"
 _OF_THE_BODY: Final = frozenset({b"content-type", b"content-length", b"transfer-encoding"})
 
 Headers = dict[bytes, bytes]
@@ -54,11 +57,11 @@ def client_ip(scope: Scope, form: addresses.Form = addresses.clean) -> str | Non
     return form(client[0]) if client else None
 
 
-async def read_body(headers: Headers, receive: Receive) -> bytes:
+async def read_body(headers: Headers, receive: Receive, limit: int = MAX_BODY_BYTES) -> bytes:
     """The whole body.
 
     Raises:
-        BodyTooLarge: over ``MAX_BODY_BYTES``; what is beyond has not been read.
+        BodyTooLarge: over ``limit``, in bytes; what is beyond has not been read.
         BodyTooSlow: not complete within ``MAX_BODY_SECONDS``.
         ConnectionResetError: the client went away before it was complete.
 
@@ -66,11 +69,11 @@ async def read_body(headers: Headers, receive: Receive) -> bytes:
     announced = headers.get(b"content-length")
     if announced in {None, b"0"} and b"transfer-encoding" not in headers:
         return b""
-    if announced is not None and _number(announced) > MAX_BODY_BYTES:
-        raise _too_large()
+    if announced is not None and _number(announced) > limit:
+        raise _too_large(limit)
     try:
         async with asyncio.timeout(MAX_BODY_SECONDS):
-            return await _read_all(receive)
+            return await _read_all(receive, limit)
     except TimeoutError as exc:
         raise BodyTooSlow(
             f"The body must be here within {MAX_BODY_SECONDS} s.", {"Connection": "close"}
@@ -83,7 +86,7 @@ def _number(digits: bytes) -> int:
     return int(significant) if significant.isdigit() else 0
 
 
-async def _read_all(receive: Receive) -> bytes:
+async def _read_all(receive: Receive, limit: int) -> bytes:
     body = b""
     while True:
         message = await receive()
@@ -91,8 +94,8 @@ async def _read_all(receive: Receive) -> bytes:
             raise ConnectionResetError("the client went away while sending the body")
         part: bytes = message.get("body", b"")
         body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise _too_large()
+        if len(body) > limit:
+            raise _too_large(limit)
         if not message.get("more_body", False):
             return body
 
@@ -145,7 +148,8 @@ class Edge:
 
         try:
             _require_known_method(scope)
-            body = await read_body(headers, receive)
+            limit = MAX_KEY_BODY_BYTES if scope["path"].startswith(_KEYS_PATH) else MAX_BODY_BYTES
+            body = await read_body(headers, receive, limit)
             with structlog.contextvars.bound_contextvars(request_id=identifier):
                 await self._app(_as_json(scope, body), _replay(body, receive), send_with_id)
         except ConnectionResetError:
@@ -201,5 +205,5 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _too_large() -> BodyTooLarge:
-    return BodyTooLarge(f"The body may have {MAX_BODY_BYTES} bytes at most.", {"Connection": "close"})
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body may have {limit} bytes at most.", {"Connection": "close"})

@@ -14,7 +14,16 @@ from ratelimiter.models import APIKey
 
 from . import edge
 from .authorization import Authorizer
-from .schemas import IssuedKey, KeyAnswer, KeyChange, KeyCreate, KeyPage, KeyRotation
+from .schemas import (
+    BucketAnswer,
+    IssuedKey,
+    KeyAnswer,
+    KeyChange,
+    KeyCreate,
+    KeyPage,
+    KeyRevocation,
+    KeyRotation,
+)
 
 KeyId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
@@ -55,6 +64,19 @@ def make_router(authorizer: Authorizer, manager: KeyManager, bucket: TokenBucket
         """Show a key."""
         return KeyAnswer(**_fields(manager.get(key_id)))
 
+    @router.get("/{key_id}/bucket", dependencies=read)
+    async def show_bucket(key_id: KeyId) -> BucketAnswer:
+        """Show what the key's bucket holds now; nothing is spent or recorded."""
+        key = await asyncio.to_thread(manager.record, key_id)
+        now = await bucket.peek(key.subject, Policy.of(key.requests_per_hour, key.burst))
+        return BucketAnswer(
+            limit=now.policy.capacity,
+            remaining=now.remaining,
+            full_at=now.full_at,
+            full_in_seconds=now.reset_after_seconds,
+            as_of=now.as_of,
+        )
+
     @router.patch("/{key_id}", dependencies=write)
     def change_key(key_id: KeyId, body: KeyChange, origin: FromHere) -> KeyAnswer:
         """Change the fields that are sent; every worker follows within a second.
@@ -65,8 +87,16 @@ def make_router(authorizer: Authorizer, manager: KeyManager, bucket: TokenBucket
 
     @router.delete("/{key_id}", status_code=204, response_class=Response, dependencies=write)
     def revoke_key(key_id: KeyId, origin: FromHere) -> None:
-        """Revoke a key for good; doing so again changes nothing."""
+        """Revoke a key for good; doing so again changes nothing. To say why, post to `revoke`."""
         manager.revoke(key_id, origin)
+
+    @router.post("/{key_id}/revoke", dependencies=write)
+    def revoke_key_for_reason(
+        key_id: KeyId, origin: FromHere, body: Annotated[KeyRevocation | None, Body()] = None
+    ) -> KeyAnswer:
+        """Revoke a key for good and say why; doing so again changes nothing, not even the reason."""
+        reason = (body or KeyRevocation()).reason
+        return KeyAnswer(**_fields(manager.revoke(key_id, origin, reason)))
 
     @router.post("/{key_id}/rotate", status_code=201, dependencies=write)
     def rotate_key(
@@ -106,6 +136,9 @@ def _fields(key: APIKey) -> dict[str, Any]:
         "created_at": key.created_at,
         "updated_at": key.updated_at,
         "expires_at": key.expires_at,
+        "allowed_cidrs": key.allowed_cidrs,
+        "note": key.note,
         "revoked_at": key.revoked_at,
+        "revoked_reason": key.revoked_reason,
         "replaces": key.replaces_id,
     }

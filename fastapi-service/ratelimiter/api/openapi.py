@@ -16,11 +16,11 @@ Json = dict[str, Any]
 _PROBLEMS: Final = {
     400: "The body is not JSON.",
     401: "No key, or one that was not issued here.",
-    403: "The key is revoked, paused or expired.",
+    403: "The key is revoked, paused or expired, or may not be used from this address.",
     404: "There is no such key.",
     408: "The body takes over 5 s.",
     409: "What was asked does not fit the present state.",
-    413: "The body is over 4 KiB.",
+    413: "The body is over 4 KiB; under `/api/keys`, over 16 KiB.",
     422: "A field is wrong; `errors` names it.",
     429: "The bucket does not hold the cost; nothing was spent.",
     500: "Something failed that should not have; the request id finds it in the log.",
@@ -31,7 +31,7 @@ _MANAGEMENT_PROBLEMS: Final = {
     401: "No management token, or one that is not good.",
     403: "The management token lacks the scope; `scope` names it.",
     429: "Too many attempts from this address have failed; a good token is refused, too.",
-    503: "PostgreSQL is away; try again after `Retry-After` seconds.",
+    503: "PostgreSQL is away, or Redis where a bucket is asked for; try again after `Retry-After` seconds.",
 }
 
 _INTEGER: Final = {"type": "integer", "minimum": 0}
@@ -83,10 +83,12 @@ def _link(operation: str, description: str, **parameters: str) -> Json:
 _ID: Final = "$response.body#/id"
 _OF_THE_KEY: Final[dict[str, Json]] = {
     "show": _link("show_key", "See the key; its secret is not shown again.", key_id=_ID),
+    "bucket": _link("show_bucket", "See what the key's bucket holds.", key_id=_ID),
     "change": _link("change_key", "Change the key.", key_id=_ID),
     "rotate": _link("rotate_key", "Replace the key's secret.", key_id=_ID),
     "reset": _link("reset_key", "Fill the key's bucket.", key_id=_ID),
     "revoke": _link("revoke_key", "Revoke the key.", key_id=_ID),
+    "revoke for a reason": _link("revoke_key_for_reason", "Revoke the key, and say why.", key_id=_ID),
 }
 _LINKS: Final[dict[str, tuple[str, dict[str, Json]]]] = {
     "issue_key": ("201", _OF_THE_KEY),

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from ratelimiter.bounds import MAX_BURST, MAX_REQUESTS_PER_HOUR
-from ratelimiter.keys import credentials
+from ratelimiter.keys import cidrs, credentials
 from ratelimiter.request_log.record import ENDPOINT_MAX_LENGTH
 
 FIRST_YEAR: Final = 2000
@@ -77,6 +77,35 @@ Email = Annotated[
 TierName = Annotated[str, StringConstraints(max_length=50)]
 
 
+def _text(max_length: int) -> StringConstraints:
+    return StringConstraints(strip_whitespace=True, max_length=max_length, pattern=r"^[^\x00]*$")
+
+
+Note = Annotated[
+    str, _text(2000), WithoutKey, Field(description="For operators; the key's client never sees it.")
+]
+Reason = Annotated[str, _text(500), WithoutKey]
+
+
+def _canonical(text: str) -> str:
+    return str(cidrs.parse(text))
+
+
+def _each_once(networks: list[str]) -> list[str]:
+    return list(dict.fromkeys(networks))
+
+
+Cidrs = Annotated[
+    list[Annotated[str, AfterValidator(_canonical)]],
+    Field(
+        max_length=cidrs.MAX_CIDRS,
+        description="From where the key may be used: networks, or single addresses; empty: from anywhere.",
+        examples=[["192.0.2.0/24", "2001:db8::/32"]],
+    ),
+    AfterValidator(_each_once),
+]
+
+
 class _Body(BaseModel):
     """A request's body: unknown fields are mistakes."""
 
@@ -115,6 +144,8 @@ class KeyCreate(_Body):
     requests_per_hour: Rate | None = Field(None, description="Overrides the tier's rate.")
     burst: Burst | None = Field(None, description="Overrides the tier's burst.")
     expires_at: Moment | None = None
+    allowed_cidrs: Cidrs = []
+    note: Note = ""
 
 
 _UNSET: Any = None
@@ -138,6 +169,14 @@ class KeyChange(_Body):
     requests_per_hour: Rate | None = _UNSET
     burst: Burst | None = _UNSET
     expires_at: Moment | None = _UNSET
+    allowed_cidrs: Cidrs = _UNSET
+    note: Note = _UNSET
+
+
+class KeyRevocation(_Body):
+    """Why a key is revoked."""
+
+    reason: Reason = Field("", description="For operators; kept with the key, and in the audit.")
 
 
 class KeyRotation(_Body):
@@ -170,7 +209,10 @@ class KeyAnswer(BaseModel):
     created_at: datetime
     updated_at: datetime
     expires_at: datetime | None
+    allowed_cidrs: list[str] = Field(description="From where the key may be used; empty: from anywhere.")
+    note: str
     revoked_at: datetime | None
+    revoked_reason: str
     replaces: int | None = Field(description="The key that this one was rotated from.")
 
 
@@ -185,6 +227,16 @@ class KeyPage(BaseModel):
 
     items: list[KeyAnswer]
     next_cursor: int | None = Field(description="Ask with cursor=… for what follows; null: that was all.")
+
+
+class BucketAnswer(BaseModel):
+    """What a key's bucket holds now; keys that were rotated share one, with the newest key's limits."""
+
+    limit: int = Field(description="The burst: tokens a full bucket holds.")
+    remaining: int = Field(description="Whole tokens left.")
+    full_at: datetime | None = Field(description="When it is full again, UTC; null: it is.")
+    full_in_seconds: int = Field(description="Seconds until then, rounded up; 0: it is full.")
+    as_of: datetime = Field(description="Now, by Redis's clock, UTC.")
 
 
 class UsageHour(BaseModel):

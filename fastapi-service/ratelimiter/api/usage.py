@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Security
+from fastapi import APIRouter, Query, Request, Security
 from fastapi.security import APIKeyHeader
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
@@ -27,6 +27,7 @@ def make_router(engine: Engine, directory: KeyDirectory) -> APIRouter:
 
     @router.get("")
     async def own_usage(
+        request: Request,
         presented: Annotated[str | None, Security(_api_key)],
         start: Annotated[Moment | None, Query(description="Default: a day before the end.")] = None,
         end: Annotated[Moment | None, Query(description="Default: now.")] = None,
@@ -36,7 +37,7 @@ def make_router(engine: Engine, directory: KeyDirectory) -> APIRouter:
         Of an hour a hundred endpoints stand by themselves; what comes beyond is counted as `(other)`.
         """
         key = await authenticate(directory, presented)
-        require_usable(key)
+        require_usable(key, request.scope)
         until = end or datetime.now(UTC)
         since = start or until - timedelta(days=1)
         if not timedelta(0) < until - since <= MAX_RANGE:

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Final, Literal, cast
 
 import structlog
@@ -41,7 +42,10 @@ _Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 
 class _Copy(BaseModel):
-    """A copy as it is written: what is not of this form was written by nobody here, or by another version."""
+    """A copy as it is written: what is not of this form was written by nobody here, or by another version.
+
+    No field has a default: a version that does not know a restriction copies the key without it.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -54,6 +58,7 @@ class _Copy(BaseModel):
     is_active: bool
     is_revoked: bool
     expires_at: float | None
+    allowed_cidrs: tuple[IPv4Network | IPv6Network, ...]
 
 
 class KeyCopies:
@@ -182,4 +187,5 @@ class KeyCopies:
 def _text(record: KeyRecord) -> str:
     fields = asdict(replace(record, digest=b""))
     del fields["digest"]
+    fields["allowed_cidrs"] = [str(network) for network in record.allowed_cidrs]
     return json.dumps(fields)

@@ -17,9 +17,20 @@ from ratelimiter.models import APIKey, AuditEvent, Tier
 
 from . import credentials
 from .news import CHANNEL
+from .record import KeyRecord
 from .store import KeyStore
 
-FIELDS: Final = ("name", "owner_email", "tier", "requests_per_hour", "burst", "is_active", "expires_at")
+FIELDS: Final = (
+    "name",
+    "owner_email",
+    "tier",
+    "requests_per_hour",
+    "burst",
+    "is_active",
+    "expires_at",
+    "allowed_cidrs",
+    "note",
+)
 """What is said of a key; the rest follows from what is done with it."""
 
 
@@ -84,14 +95,17 @@ class KeyManager:
             session.commit()
             return self._load(session, key_id)
 
-    def revoke(self, key_id: int, origin: Origin) -> None:
-        """Revoke a key for good; revoking it again changes nothing."""
+    def revoke(self, key_id: int, origin: Origin, reason: str = "") -> APIKey:
+        """Revoke a key for good; revoking it again changes nothing, not even the reason."""
         with self._session() as session:
             key = self._load(session, key_id, lock=True)
             if key.revoked_at is None:
                 key.revoked_at = datetime.now(UTC)
-                _audit(session, "revoked", key_id, {"hint": key.hint}, origin)
+                key.revoked_reason = reason
+                detail = {"hint": key.hint} | ({"reason": reason} if reason else {})
+                _audit(session, "revoked", key_id, detail, origin)
             session.commit()
+            return self._load(session, key_id)
 
     def rotate(self, key_id: int, grace: timedelta, origin: Origin) -> tuple[APIKey, str]:
         """Replace a key's secret; the old one works until the grace ends, on the same bucket and limits."""
@@ -116,15 +130,20 @@ class KeyManager:
             session.commit()
             return self._load(session, new.id), secret
 
-    def record_reset(self, key_id: int, origin: Origin) -> int:
-        """Note that a key's bucket is being filled; returns the bucket's subject."""
+    def record(self, key_id: int) -> KeyRecord:
+        """What the data plane knows of a key: whose bucket it draws on, and the limits in force there."""
         found = KeyStore(self._engine).find_all([key_id])
         if not found:
             raise NotFound(f"There is no key {key_id}.")
+        return found[0]
+
+    def record_reset(self, key_id: int, origin: Origin) -> int:
+        """Note that a key's bucket is being filled; returns the bucket's subject."""
+        subject = self.record(key_id).subject
         with self._session() as session:
             _audit(session, "reset", key_id, {}, origin)
             session.commit()
-        return found[0].subject
+        return subject
 
     def announce_reset(self, key_id: int) -> None:
         """Tell every worker that a key's bucket has been filled, which no trigger sees."""

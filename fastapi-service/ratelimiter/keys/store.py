@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from ipaddress import ip_network
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -25,6 +26,7 @@ from sqlalchemy.orm import aliased
 
 from ratelimiter.models import APIKey, Tier
 
+from . import cidrs
 from .record import KeyRecord
 
 
@@ -94,6 +96,7 @@ def _with_chain(condition: ColumnElement[bool]) -> Select[Any]:
             APIKey.is_active,
             APIKey.revoked_at.is_not(None).label("is_revoked"),
             func.extract("epoch", APIKey.expires_at).label("expires_at"),
+            APIKey.allowed_cidrs,
         )
         .join(chain, chain.c.key_id == APIKey.id)
         .join(newest, newest.id == chain.c.newest)
@@ -139,4 +142,6 @@ def _record(row: Row[Any]) -> KeyRecord:
         is_active=row.is_active,
         is_revoked=row.is_revoked,
         expires_at=None if row.expires_at is None else float(row.expires_at),
+        # By hand a network of IPv4-mapped addresses may have been stored: it means that of IPv4.
+        allowed_cidrs=tuple(cidrs.unmapped(ip_network(text)) for text in row.allowed_cidrs),
     )

@@ -1,5 +1,6 @@
 """The answer to a take or a peek."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND, Limit, Policy, Quota
@@ -64,6 +65,9 @@ class QuotaLevel(NamedTuple):
     def _until_end(self) -> int:
         return _seconds(self.policy.period.around(self.now)[1] - self.now)
 
+_EPOCH: Final = datetime.fromtimestamp(TICKS_EPOCH_SECONDS, UTC)
+_TICKS_PER_MICROSECOND: Final = TICKS_PER_SECOND // 1_000_000
+
 
 class Decision(NamedTuple):
     """Whether a request goes on, and what its bucket holds after.
@@ -99,6 +103,16 @@ class Decision(NamedTuple):
     def reset_at(self) -> int:
         """The Unix time at which the bucket is full again, rounded up."""
         return TICKS_EPOCH_SECONDS + _seconds(self.now + self.until_full)
+
+    @property
+    def as_of(self) -> datetime:
+        """Redis's time of the decision, in UTC."""
+        return _moment(self.now)
+
+    @property
+    def full_at(self) -> datetime | None:
+        """When the bucket is full again, in UTC; ``None``: it is."""
+        return _moment(self.now + self.until_full) if self.until_full else None
 
     @property
     def next_token_after_seconds(self) -> int:
@@ -151,6 +165,10 @@ class Decision(NamedTuple):
 
 
 Level = Decision | QuotaLevel
+
+
+def _moment(ticks: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=-(-ticks // _TICKS_PER_MICROSECOND))
 
 
 def _seconds(ticks: int) -> int:

@@ -168,7 +168,7 @@ async def test_a_newest_key_that_may_not_be_used_still_gives_the_limits(
     await followed(old, "pro", 10_000, 3)
     database.sql(f"UPDATE api_key SET {state}, burst = 4 WHERE id = %s", second)  # noqa: S608  # named above
     await followed(old, "pro", 10_000, 4)
-    assert (await directory.get(old)).refusal(0) is None
+    assert (await directory.get(old)).refusal(0, None) is None
 
 
 async def test_the_limits_of_a_key_that_was_replaced_do_not_count(directory, insert, database, followed):

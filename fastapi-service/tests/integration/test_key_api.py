@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from ratelimiter.keys import credentials
+from ratelimiter.keys.management import FIELDS
 
 
 async def test_an_issued_key_is_shown_once_and_only_its_digest_is_kept(client, issue, management, database):
@@ -37,6 +38,8 @@ async def test_an_issued_key_is_shown_once_and_only_its_digest_is_kept(client, i
         ("DELETE", "/api/keys/1"),
         ("POST", "/api/keys/1/rotate"),
         ("POST", "/api/keys/1/reset"),
+        ("POST", "/api/keys/1/revoke"),
+        ("GET", "/api/keys/1/bucket"),
     ],
 )
 @pytest.mark.parametrize("authorization", [None, "Bearer wrong", "Bearer ", "Basic dG9rZW4="])
@@ -67,6 +70,13 @@ async def test_only_the_token_opens_the_management_api(client, method, path, aut
         ({"name": "x", "expires_at": 4102444800}, "expires_at"),
         ({"name": "x", "expires_at": "4102444800"}, "expires_at"),
         ({"name": "x", "is_admin": True}, "is_admin"),
+        ({"name": "x", "note": "n" * 2001}, "note"),
+        ({"name": "x", "note": None}, "note"),
+        ({"name": "x", "allowed_cidrs": "10.0.0.0/8"}, "allowed_cidrs"),
+        ({"name": "x", "allowed_cidrs": [f"10.0.{n}.0/24" for n in range(51)]}, "allowed_cidrs"),
+        ({"name": "x", "allowed_cidrs": ["10.0.0.0/8", None]}, "allowed_cidrs.1"),
+        ({"name": "x", "allowed_cidrs": ["10.0.0.0/8", "10.0.0.1\0"]}, "allowed_cidrs.1"),
+        ({"name": "x", "revoked_reason": "leaked"}, "revoked_reason"),
     ],
 )
 async def test_bad_input_is_named_and_changes_nothing(client, management, database, fields, field):
@@ -142,6 +152,9 @@ async def test_change_sets_what_is_sent_and_is_audited(client, issue, management
         ({"is_active": "yes"}, "is_active"),
         ({"requests_per_hour": 1, "burst": 10**6}, "burst"),
         ({"revoked_at": None}, "revoked_at"),
+        ({"allowed_cidrs": None}, "allowed_cidrs"),
+        ({"allowed_cidrs": ["10.0.0.0/8", "office"]}, "allowed_cidrs.1"),
+        ({"note": "a\0b"}, "note"),
     ],
 )
 async def test_a_wrong_change_is_named_and_changes_nothing(client, issue, management, changes, field):
@@ -174,16 +187,82 @@ async def test_revoking_is_final_and_can_be_repeated(client, issue, management, 
         assert answer.json()["type"] == "urn:ratelimiter:problem:conflict"
 
 
+async def test_a_reason_is_kept_with_the_key_and_in_the_audit_and_stays(client, issue, management, database):
+    issued = await issue()
+    path = f"/api/keys/{issued['id']}/revoke"
+    wrong = [{"reason": "r" * 501}, {"reason": None}, {"reason": issued["key"]}, {"why": "leaked"}, []]
+    for body in wrong:
+        answer = await client.post(path, json=body, headers=management)
+        assert answer.status_code == 422, body
+    assert database.sql("SELECT revoked_at, revoked_reason FROM api_key") == [(None, "")]
+    answer = await client.post(path, json={"reason": " leaked\nin a log "}, headers=management)
+    assert answer.status_code == 200, answer.text
+    revoked = answer.json()
+    assert revoked["revoked_at"] is not None
+    assert revoked["revoked_reason"] == "leaked\nin a log"
+    again = await client.post(path, json={"reason": "another"}, headers=management)
+    assert (again.status_code, again.json()) == (200, revoked)
+    await client.delete(f"/api/keys/{issued['id']}", headers=management)
+    assert (await client.get(f"/api/keys/{issued['id']}", headers=management)).json() == revoked
+    assert database.sql("SELECT detail FROM audit_event WHERE action = 'revoked'") == [
+        ({"hint": issued["hint"], "reason": "leaked\nin a log"},)
+    ]
+
+
+async def test_no_reason_need_be_given(client, issue, management, database):
+    for body in ({}, {"json": {}}, {"json": {"reason": ""}}):
+        issued = await issue()
+        answer = await client.post(f"/api/keys/{issued['id']}/revoke", headers=management, **body)
+        assert (answer.status_code, answer.json()["revoked_reason"]) == (200, "")
+    assert {
+        frozenset(row[0]) for row in database.sql("SELECT detail FROM audit_event WHERE action = 'revoked'")
+    } == {frozenset({"hint"})}
+
+
+async def test_networks_are_kept_in_their_canonical_form_and_an_error_says_what_was_meant(
+    client, issue, management, database
+):
+    issued = await issue(allowed_cidrs=["192.0.2.7", "2001:DB8::/32", "192.0.2.7/32", " 10.0.0.0/8"])
+    assert issued["allowed_cidrs"] == ["192.0.2.7/32", "2001:db8::/32", "10.0.0.0/8"]
+    path = f"/api/keys/{issued['id']}"
+    answer = await client.patch(path, json={"allowed_cidrs": ["10.0.0.1/8", "::1", "x"]}, headers=management)
+    assert [
+        (error["field"], error["message"].removeprefix("Value error, ")) for error in answer.json()["errors"]
+    ] == [
+        ("allowed_cidrs.0", "10.0.0.1/8: did you mean 10.0.0.0/8?"),
+        ("allowed_cidrs.2", "x: must be an IP address or a network such as 10.0.0.0/8"),
+    ]
+    changes = {"allowed_cidrs": ["::1"], "note": " two\nlines "}
+    changed = (await client.patch(path, json=changes, headers=management)).json()
+    assert (changed["allowed_cidrs"], changed["note"]) == (["::1/128"], "two\nlines")
+    [(detail,)] = database.sql("SELECT detail FROM audit_event WHERE action = 'updated'")
+    assert detail["changed"] == {
+        "allowed_cidrs": [issued["allowed_cidrs"], ["::1/128"]],
+        "note": ["", "two\nlines"],
+    }
+    listed = (await client.get("/api/keys", headers=management)).json()["items"]
+    assert listed == [changed]
+
+
+async def test_a_note_of_full_length_fits_in_whatever_script(client, issue, management):
+    note = "鍵" * 2000
+    networks = [f"2001:db8:{n}::/48" for n in range(1, 51)]
+    issued = await issue(note=note, allowed_cidrs=networks, name="n" * 100)
+    assert (issued["note"], issued["allowed_cidrs"]) == (note, networks)
+
+
 async def test_rotation_keeps_the_bucket_and_gives_the_old_key_its_grace(client, issue, management, database):
-    old = await issue(tier="basic", requests_per_hour=10, owner_email="a@example.org")
+    said = {"allowed_cidrs": ["203.0.113.0/24"], "note": "paid"}
+    old = await issue(tier="basic", requests_per_hour=10, owner_email="a@example.org", **said)
     for _ in range(10):
         await client.post("/api/request", headers={"X-API-Key": old["key"]})
     path = f"/api/keys/{old['id']}/rotate"
     new = (await client.post(path, json={"grace_seconds": 60}, headers=management)).json()
     assert new["replaces"] == old["id"]
     assert new["key"] != old["key"]
-    for field in ("name", "tier", "owner_email", "requests_per_hour", "burst", "is_active", "expires_at"):
+    for field in FIELDS:
         assert new[field] == old[field]
+    assert (new["allowed_cidrs"], new["note"]) == (["203.0.113.0/24"], "paid")
     for key in (new["key"], old["key"]):
         answer = await client.post("/api/request", headers={"X-API-Key": key})
         assert answer.status_code == 429, "a rotation mints no fresh burst"
@@ -256,7 +335,11 @@ async def test_reset_fills_the_bucket_and_is_audited(client, issue, management, 
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/rotate"), ("POST", "/reset")]
+    ("method", "path"),
+    [
+        *(("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/bucket")),
+        *(("POST", "/rotate"), ("POST", "/reset"), ("POST", "/revoke")),
+    ],
 )
 async def test_an_unknown_key_is_not_found(client, management, method, path):
     answer = await client.request(method, f"/api/keys/999{path}", json={}, headers=management)
@@ -272,7 +355,9 @@ async def test_an_id_that_is_none_is_named(client, management, path):
 
 
 async def test_a_management_body_over_the_limit_is_refused(client, management):
-    answer = await client.post("/api/keys", content=b" " * 4097, headers=management)
+    answer = await client.post("/api/keys", content=b'{"name": "x"}'.ljust(16_384), headers=management)
+    assert answer.status_code == 201
+    answer = await client.post("/api/keys", content=b" " * 16_385, headers=management)
     assert answer.status_code == 413
     assert answer.json()["type"] == "urn:ratelimiter:problem:body-too-large"
     assert answer.headers["x-request-id"]
@@ -314,18 +399,18 @@ async def test_nothing_lives_elsewhere(client):
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("field", ["name", "owner_email"])
+@pytest.mark.parametrize("field", ["name", "owner_email", "note"])
 async def test_a_key_that_was_pasted_into_a_field_is_refused_and_not_stored(
     client, issue, management, database, field
 ):
     issued = await issue()
-    value = issued["key"] if field == "name" else f"{issued['key']}@example.com"
+    value = issued["key"] if field != "owner_email" else f"{issued['key']}@example.com"
     for method, path in (("POST", "/api/keys"), ("PATCH", f"/api/keys/{issued['id']}")):
-        answer = await client.request(method, path, json={"name": "x", field: value}, headers=management)
+        answer = await client.request(method, path, json={"name": "x"} | {field: value}, headers=management)
         assert answer.status_code == 422
         assert [error["field"] for error in answer.json()["errors"]] == [field]
         assert "must not hold an API key" in answer.json()["detail"]
-    assert database.sql("SELECT name, owner_email FROM api_key") == [("test", "")]
+    assert database.sql("SELECT name, owner_email, note FROM api_key") == [("test", "", "")]
 
 
 @pytest.mark.parametrize("before", ["", "key-", "a.b-c."])

@@ -80,9 +80,12 @@ def copied(redis, eventually):
 
 
 async def test_a_worker_that_starts_without_postgres_knows_the_keys_in_use(worker, insert, copied, database):
-    _, secret = insert()
+    key_id, secret = insert()
+    networks = "UPDATE api_key SET allowed_cidrs = '{10.0.0.0/8,2001:db8::/32}' WHERE id = %s"
+    execute(database.admin_url, networks, key_id)
     async with worker(database.api_url) as first:
         known = await first.get(secret)
+        assert list(map(str, known.allowed_cidrs)) == ["10.0.0.0/8", "2001:db8::/32"]
         await copied(secret)
     from_copies = metrics.KEY_LOOKUPS.labels("copy")._value
     before = from_copies.get()
@@ -234,6 +237,7 @@ COPY = {
     "is_active": True,
     "is_revoked": False,
     "expires_at": None,
+    "allowed_cidrs": [],
 }
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -258,14 +262,25 @@ async def test_any_bytes_are_a_copy_that_can_be_served_or_none(redis, text):
         assert record.digest == digest
         assert Policy.of(record.requests_per_hour, record.burst).capacity >= 1
         assert Mode(record.fallback)
-        assert record.refusal(0.0) is None or isinstance(record.refusal(0.0), str)
+        for address in (None, "192.0.2.7"):
+            assert record.refusal(0.0, address) is None or isinstance(record.refusal(0.0, address), str)
 
 
 @pytest.mark.parametrize("mode", Mode)
 async def test_a_copy_in_good_order_is_read(redis, mode):
     await redis.set(redis_keys.key_copy(bytes(32)), json.dumps(COPY | {"fallback": mode}))
-    expected = KeyRecord(digest=bytes(32), **COPY | {"fallback": mode})
+    expected = KeyRecord(digest=bytes(32), **COPY | {"fallback": mode, "allowed_cidrs": ()})
     assert await KeyCopies(redis).get(bytes(32)) == expected
+
+
+async def test_a_copy_of_a_version_that_knew_no_networks_is_none(redis):
+    """That version would copy a key without its restriction; and it reads no copy that has one."""
+    name = redis_keys.key_copy(bytes(32))
+    await redis.set(name, json.dumps({field: COPY[field] for field in COPY if field != "allowed_cidrs"}))
+    assert await KeyCopies(redis).get(bytes(32)) is None
+    for networks in (None, "10.0.0.0/8", ["10.0.0.1/8"], [1]):
+        await redis.set(name, json.dumps(COPY | {"allowed_cidrs": networks}))
+        assert await KeyCopies(redis).get(bytes(32)) is None
 
 
 async def test_a_copy_that_cannot_be_read_lets_nobody_pass_and_is_counted(worker, redis):

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime, timedelta
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,3 +52,14 @@ def test_the_reset_is_a_unix_time():
     decision = Decision(True, Policy.of(3600), 1, 10 * TICKS_PER_SECOND, TICKS_PER_SECOND // 2)
     assert decision.reset_at == TICKS_EPOCH_SECONDS + 11
     assert decision.reset_after_seconds == 1
+
+
+@given(decisions())
+def test_the_moments_are_those_of_the_ticks(decision):
+    epoch = datetime.fromtimestamp(TICKS_EPOCH_SECONDS, UTC)
+    assert decision.as_of - epoch == timedelta(microseconds=NOW // 16)
+    if decision.until_full == 0:
+        assert decision.full_at is None
+    else:
+        late = (decision.full_at - decision.as_of) / timedelta(microseconds=1) - decision.until_full / 16
+        assert 0 <= late < 1

@@ -26,6 +26,11 @@ class Command(BaseCommand):
             "--expires-at", help="ISO 8601, such as 2030-01-31T12:00:00Z (UTC without a zone)"
         )
         parser.add_argument(
+            "--allowed-cidrs",
+            help="from where it may be used, such as '10.0.0.0/8 2001:db8::/32'; default: anywhere",
+        )
+        parser.add_argument("--note", help="for operators")
+        parser.add_argument(
             "--environment", help="the middle word of the key; default: KEY_ENVIRONMENT (live)"
         )
 
