@@ -65,6 +65,7 @@ class QuotaLevel(NamedTuple):
     def _until_end(self) -> int:
         return _seconds(self.policy.period.around(self.now)[1] - self.now)
 
+
 _EPOCH: Final = datetime.fromtimestamp(TICKS_EPOCH_SECONDS, UTC)
 _TICKS_PER_MICROSECOND: Final = TICKS_PER_SECOND // 1_000_000
 
