@@ -121,6 +121,8 @@ def _headers(media_type: bytes, body: bytes, decision: Decision, identifier: str
         identifier.encode(),
         rate_limit_headers(decision),
     )
+    if decision.is_replayed:
+        lines += b"idempotency-replayed: true\r\n"
     return lines if mode is None else lines + b"x-ratelimit-mode: %b\r\n" % mode.encode()
 
 

@@ -75,7 +75,8 @@ class Decision(NamedTuple):
 
     ``now`` is Redis's time of the decision and ``until_full`` how long until the bucket is full
     again, both in ticks. ``others`` are the tier's further limits that were asked with it, each with what it
-    holds by itself; there ``allowed`` says whether that one has room.
+    holds by itself; there ``allowed`` says whether that one has room. ``is_replayed``: it is the answer that
+    an idempotency key was given before, and nothing was spent or recorded now.
     """
 
     allowed: bool
@@ -84,6 +85,7 @@ class Decision(NamedTuple):
     now: int
     until_full: int
     others: "tuple[tuple[Limit, Level], ...]" = ()
+    is_replayed: bool = False
 
     @property
     def remaining(self) -> int:
@@ -158,6 +160,21 @@ class Decision(NamedTuple):
     def shadow_denials(self) -> list[str]:
         """The names of the limits that would have denied it, had they been more than tried."""
         return [limit.name for limit, level in self.others if limit.is_shadow and not level.allowed]
+
+    @property
+    def outcome(self) -> bytes:
+        """As the script records it."""
+        return b"%d %d%b" % (200 if self.allowed else 429, self.remaining, self.marks)
+
+    @property
+    def marks(self) -> bytes:
+        """The limits that have no room, as the script names them: those of a plan, a shadow with a ``~``."""
+        if not self.others:
+            return b""
+        marks = "".join(f" +{name}" for name in self.violated) + "".join(
+            f" ~{name}" for name in self.shadow_denials
+        )
+        return marks.encode()
 
     @property
     def wait_seconds(self) -> int:

@@ -1,11 +1,10 @@
 """A tier's further limits, as the script is told of them and as it answers."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
-from typing import Final, Self
+from typing import Final
 
 from .decision import Decision, Level, QuotaLevel
-from .policy import Limit, Period, Policy, Quota
+from .policy import TICKS_PER_SECOND, Limit, Period, Policy, Quota
 
 
 class Limits:
@@ -13,6 +12,9 @@ class Limits:
 
     def __init__(self, limits: Iterable[Limit]) -> None:
         self.limits: Final = tuple(limits)
+        enforced = [limit for limit in self.limits if not limit.is_shadow]
+        self.narrowest: Final = min(enforced, key=lambda limit: limit.terms.capacity, default=None)
+        """Of those that can deny the one with the least capacity: no higher cost is ever admitted."""
         self._periods = tuple({limit.terms.period for limit in self.limits if isinstance(limit.terms, Quota)})
         self._written: tuple[tuple[tuple[int, int], ...], bytes] = ((), b"")
         if not self._periods:
@@ -28,6 +30,25 @@ class Limits:
         if around != self._written[0]:
             self._written = (around, self._write(dict(zip(self._periods, around, strict=True)), {}))
         return self._written[1]
+
+    @property
+    def has_quotas(self) -> bool:
+        """Whether there are quotas among them."""
+        return bool(self._periods)
+
+    @property
+    def quotas(self) -> "list[tuple[Limit, Quota]]":
+        """Those that are quotas."""
+        return [(limit, limit.terms) for limit in self.limits if isinstance(limit.terms, Quota)]
+
+    def full(self, now: int) -> bytes:
+        """What the script stores at a time in ticks where all are full: of each quota that none is spent."""
+        unspent = "".join(f" {limit.name}:0-{quota.period.around(now)[1]}" for limit, quota in self.quotas)
+        return f"{now}{unspent}".encode()
+
+    def milliseconds_left(self, now: int) -> int:
+        """How long the longest period of their quotas goes on, rounded up."""
+        return -(-max(period.around(now)[1] - now for period in self._periods) * 1000 // TICKS_PER_SECOND)
 
     def levels(self, cost: int, now: int, answers: Sequence[int]) -> tuple[tuple[Limit, Level], ...]:
         """What the script answered of each."""
@@ -56,22 +77,17 @@ class Plan:
     """All of a tier's further limits; which of them hold depends on the endpoint."""
 
     def __init__(self, limits: Iterable[Limit]) -> None:
-        self._limits = tuple(limits)
-        self._prefixes = tuple({limit.prefix for limit in self._limits if limit.prefix})
+        self.whole: Final = Limits(limits)
+        """All of them, whatever the endpoint."""
+        self._prefixes = tuple({limit.prefix for limit in self.whole.limits if limit.prefix})
         self._by_prefixes: dict[tuple[str, ...], Limits] = {}
-
-    @classmethod
-    @lru_cache(maxsize=4096)
-    def of(cls, limits: tuple[Limit, ...]) -> Self:
-        """The plan of these limits: the same one each time, while it is in use."""
-        return cls(limits)
 
     def at(self, endpoint: str) -> Limits:
         """Those that hold for an endpoint."""
         prefixes = tuple(prefix for prefix in self._prefixes if endpoint.startswith(prefix))
         limits = self._by_prefixes.get(prefixes)
         if limits is None:
-            hold = [limit for limit in self._limits if not limit.prefix or limit.prefix in prefixes]
+            hold = [limit for limit in self.whole.limits if not limit.prefix or limit.prefix in prefixes]
             limits = self._by_prefixes[prefixes] = Limits(hold) if hold else NONE
         return limits
 

@@ -104,6 +104,34 @@ class Limit(NamedTuple):
     prefix: str = ""
     is_shadow: bool = False
 
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        requests: int,
+        window_seconds: int | None,
+        burst: int | None,
+        period: str | None,
+        prefix: str | None,
+        is_shadow: bool,  # noqa: FBT001  # a row of the schema, by position
+    ) -> Self:
+        """A limit as the schema has it: a bucket where it has a window, else a quota.
+
+        Its bounds are refused where it is entered; a key's own number may yet be above what the window
+        holds, and is cut to that.
+
+        Raises:
+            ValueError: it has neither a window nor a period.
+
+        """
+        terms: Policy | Quota
+        if window_seconds is None:
+            terms = Quota(requests, Period(period or ""))
+        else:
+            most = MAX_REQUESTS_PER_HOUR * window_seconds // _SECONDS_PER_HOUR
+            terms = Policy.of(min(requests, most), burst, window_seconds)
+        return cls(name, terms, prefix or "", is_shadow)
+
 
 def _ticks(moment: datetime) -> int:
     return int((moment - _EPOCH).total_seconds()) * TICKS_PER_SECOND

@@ -94,9 +94,16 @@ class TokenBucket:
         self.denials.remember(subject, decision, asked, edition)
         return decision
 
-    async def peek(self, subject: int, policy: Policy, cost: int = 1, limits: Limits = NONE) -> Decision:
-        """What a take would answer now; nothing is spent and nothing recorded."""
-        return await self.take(subject, policy, cost, b"", limits)
+    async def peek(
+        self,
+        subject: int,
+        policy: Policy,
+        cost: int = 1,
+        limits: Limits = NONE,
+        once: Once | None = None,
+    ) -> Decision:
+        """What a take would answer now; nothing is spent, recorded, or remembered."""
+        return await self.take(subject, policy, cost, b"", limits, once)
 
     async def _take_plan(
         self,
@@ -124,11 +131,12 @@ class TokenBucket:
         if first < 0:
             raise IdempotencyKeyReused("The idempotency key was used with another request before.")
         default, *others = answer if isinstance(answer, list) else (answer,)
-        now = first or now
+        is_replayed, now = first > 0, first or now
         levels = limits.levels(cost, now, others)
         has_room = default >= 0
         allowed = has_room and all(level.allowed or limit.is_shadow for limit, level in levels)
-        return Decision(allowed, policy, cost, now, default if has_room else -1 - default, levels)
+        held = default if has_room else -1 - default
+        return Decision(allowed, policy, cost, now, held, levels, is_replayed)
 
     async def _ask(
         self, asked: float, subject: int, take: Arguments, once: Once | None
@@ -169,12 +177,16 @@ class TokenBucket:
         """
         self._shard(subject).append((0, outcome, 1, record))
 
-    async def reset(self, subject: int) -> None:
-        """Fill the subject's bucket."""
-        shard = redis_keys.shard_of(subject, len(self._shards))
+    async def reset(self, subject: int, limits: Limits = NONE) -> None:
+        """Fill the subject's buckets; of the quotas among its limits none is spent in their periods."""
+        shard = self._shard(subject)
+        name, now = shard.bucket(subject), shard.now()
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                await self._redis.delete(redis_keys.bucket(shard, subject))
+                if limits.has_quotas:  # written: without a level it would be asked for what was spent
+                    await self._redis.set(name, limits.full(now), px=limits.milliseconds_left(now))
+                else:
+                    await self._redis.delete(name)
         except (RedisError, OSError) as exc:
             raise unavailable() from exc
         finally:
