@@ -7,15 +7,33 @@ from django.core import paginator
 from unfold import admin
 
 if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin
+    from django.contrib.admin import ModelAdmin, StackedInline, TabularInline
     from django.core.paginator import Paginator
-    from django.forms import ModelForm
+    from django.forms import BaseInlineFormSet, ModelForm
 else:
 
     class ModelAdmin(admin.ModelAdmin):
         """The theme's ``ModelAdmin``, which may be written ``ModelAdmin[Model]``."""
 
         def __class_getitem__(cls, _model: Any) -> type:
+            return cls
+
+    class StackedInline(admin.StackedInline):
+        """The theme's ``StackedInline``, which may be written ``StackedInline[Model, Parent]``."""
+
+        def __class_getitem__(cls, _models: Any) -> type:
+            return cls
+
+    class TabularInline(admin.TabularInline):
+        """The theme's ``TabularInline``, which may be written ``TabularInline[Model, Parent]``."""
+
+        def __class_getitem__(cls, _models: Any) -> type:
+            return cls
+
+    class BaseInlineFormSet(forms.BaseInlineFormSet):
+        """A ``BaseInlineFormSet`` that may be written ``BaseInlineFormSet[Model, Parent, Form]``."""
+
+        def __class_getitem__(cls, _models: Any) -> type:
             return cls
 
     class Paginator(paginator.Paginator):
@@ -31,4 +49,4 @@ else:
             return cls
 
 
-__all__ = ["ModelAdmin", "ModelForm", "Paginator"]
+__all__ = ["BaseInlineFormSet", "ModelAdmin", "ModelForm", "Paginator", "StackedInline", "TabularInline"]

@@ -138,6 +138,8 @@ class TierLimit(models.Model):
     A request is admitted if all that hold for its endpoint have room; what a shadow has not is only told.
     """
 
+    FIELDS = ("name", "requests", "window_seconds", "burst", "period", "endpoint_prefix", "is_shadow")
+
     class Period(models.TextChoices):
         """A stretch of the calendar, in UTC."""
 
@@ -213,6 +215,17 @@ class TierLimit(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def in_words(self, own: "KeyLimit | None" = None) -> str:
+        """What it holds, with a key's own numbers laid over."""
+        requests = own.requests if own else self.requests
+        if self.period:
+            terms = f"{requests:,} {self.get_period_display()}"
+        else:
+            burst = (own and own.burst) or self.burst or requests
+            terms = f"{requests:,} in {self.window_seconds:,} s, burst {burst:,}"
+        where = f", for {self.endpoint_prefix}…" if self.endpoint_prefix else ""
+        return f"{self.name}: {terms}{where}{' (shadow)' if self.is_shadow else ''}"
 
 
 class APIKey(models.Model):
@@ -355,6 +368,8 @@ class KeyLimit(models.Model):
 
     A key that replaces another begins with that one's, whoever rotates: a trigger sees to it.
     """
+
+    FIELDS = ("name", "requests", "burst")
 
     api_key = models.ForeignKey(APIKey, on_delete=models.CASCADE, db_index=False, related_name="limits")
     name = models.CharField(max_length=31, help_text="Of one of the tier's limits.")

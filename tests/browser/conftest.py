@@ -24,21 +24,27 @@ from django.contrib.auth.models import Group, User
 from django.utils import timezone
 from api_manager import keys, tokens
 from api_manager.audit import Actor
-from api_manager.models import APIKey, ManagementToken, RequestLog, Tier, UsageHourly
+from api_manager.models import APIKey, KeyLimit, ManagementToken, RequestLog, Tier, TierLimit, UsageHourly
 
 operator = User.objects.create_superuser("olive", "olive@example.com", "PASSWORD")
 Group.objects.create(name="Support")
 actor, now = Actor("admin:olive"), timezone.now()
+pro = Tier.objects.get(name="pro")
+TierLimit.objects.create(tier=pro, name="second", requests=10, window_seconds=1, burst=20)
+TierLimit.objects.create(tier=pro, name="monthly", requests=100_000, period="month", is_shadow=True)
+TierLimit.objects.create(tier=pro, name="exports", requests=20, window_seconds=3600, endpoint_prefix="/v1/export")
 names = ("Checkout", "Mobile app", "Partner feed", "A name as long as one may become, of a client far away")
 for name, tier in zip(names, ("enterprise", "pro", "basic", "free")):
     key = APIKey(name=name, tier=Tier.objects.get(name=tier), owner_email="ops@example.com")
     key = keys.issue(key, actor).key
     for code in (200, 429, 403):
+        violated = ["second", "exports", "~monthly"] if code == 429 else []
         RequestLog.objects.create(api_key=key, endpoint="/v1/orders/search", status_code=code, cost=1,
-            remaining=5, client_ip="2001:db8:1234:5678:9abc:def0:1234:5678", timestamp=now)
+            violated=violated, remaining=5, client_ip="2001:db8:1234:5678:9abc:def0:1234:5678", timestamp=now)
     hour = now.replace(minute=0, second=0, microsecond=0)
     UsageHourly.objects.create(api_key=key, hour=hour, endpoint="/v1/orders",
         allowed=1200, limited=30, cost=1500)
+KeyLimit.objects.create(api_key_id=2, name="second", requests=30)
 keys.rotate(2, timedelta(hours=1), actor)
 keys.pause(3, actor)
 keys.revoke(4, actor)

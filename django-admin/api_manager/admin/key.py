@@ -1,5 +1,6 @@
 """Keys: the list, the form and the actions. The pages beside them stand in ``key_pages``."""
 
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -8,6 +9,8 @@ from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import QuerySet
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 
 from api_manager import credentials, keys
 from api_manager.audit import Actor
@@ -17,6 +20,7 @@ from api_manager.models import APIKey, Tier
 from .filters import StatusFilter
 from .issuing import Operation
 from .key_pages import KeyPages
+from .limits import KeyLimitInline, save_all
 from .links import key_link
 
 
@@ -64,6 +68,10 @@ class KeyAdmin(KeyPages):
             ("History", {"fields": ("created_at", "updated_at", "last_used")}),
         )
 
+    def get_inlines(self, request: HttpRequest, obj: APIKey | None) -> Any:  # noqa: ARG002  # Django names them
+        """A new key has no limits of its own yet: they stand for its tier's, which is being chosen."""
+        return [KeyLimitInline] if obj else []
+
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> APIKey | None:
@@ -103,12 +111,14 @@ class KeyAdmin(KeyPages):
         return intcomma(key.effective_requests_per_hour)
 
     @admin.display(description="in force")
-    def limits(self, key: APIKey) -> str:
-        """The rate and burst in force."""
-        return (
-            f"{intcomma(key.effective_requests_per_hour)} requests per hour, "
-            f"burst {intcomma(key.effective_burst)}"
-        )
+    def limits(self, key: APIKey) -> SafeString:
+        """The rate and burst in force, and the tier's further limits with the key's own numbers."""
+        own = {limit.name: limit for limit in key.limits.all()}
+        lines = [
+            f"{key.effective_requests_per_hour:,} requests per hour, burst {key.effective_burst:,}",
+            *(limit.in_words(own.get(limit.name)) for limit in key.tier.limits.all()),
+        ]
+        return format_html_join(SafeString("<br>"), "{}", ((line,) for line in lines))
 
     @admin.display(description="active", boolean=True)
     def usable(self, key: APIKey) -> bool:
@@ -133,13 +143,16 @@ class KeyAdmin(KeyPages):
         new = APIKey.objects.filter(replaces=key).first()
         return key_link(new) if new else self.get_empty_value_display()
 
-    def save_model(self, request: HttpRequest, obj: APIKey, form: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
-        """Issues a new key, or saves what was changed."""
-        actor = Actor.of_request(request)
+    def save_model(self, request: HttpRequest, obj: APIKey, _form: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
+        """Issues a new key; what was changed of an old one is saved with its limits, in ``save_related``."""
+        if not change:
+            self.remember(request, keys.issue(obj, Actor.of_request(request)))
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
+        """Saves what was changed of a key and of its own limits, with one audit event."""
         if change:
-            keys.update(obj, form.changed_data, actor)
-        else:
-            self.remember(request, keys.issue(obj, actor))
+            save_limits = partial(save_all, formsets)
+            keys.update(form.instance, form.changed_data, Actor.of_request(request), save_limits)
 
     @admin.action(description="Activate selected keys", permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> None:
