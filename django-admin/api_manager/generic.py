@@ -7,7 +7,7 @@ from django.core import paginator
 from unfold import admin
 
 if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin, StackedInline, TabularInline
+    from django.contrib.admin import ModelAdmin, StackedInline
     from django.core.paginator import Paginator
     from django.forms import BaseInlineFormSet, ModelForm
 else:
@@ -20,12 +20,6 @@ else:
 
     class StackedInline(admin.StackedInline):
         """The theme's ``StackedInline``, which may be written ``StackedInline[Model, Parent]``."""
-
-        def __class_getitem__(cls, _models: Any) -> type:
-            return cls
-
-    class TabularInline(admin.TabularInline):
-        """The theme's ``TabularInline``, which may be written ``TabularInline[Model, Parent]``."""
 
         def __class_getitem__(cls, _models: Any) -> type:
             return cls
@@ -49,4 +43,4 @@ else:
             return cls
 
 
-__all__ = ["BaseInlineFormSet", "ModelAdmin", "ModelForm", "Paginator", "StackedInline", "TabularInline"]
+__all__ = ["BaseInlineFormSet", "ModelAdmin", "ModelForm", "Paginator", "StackedInline"]

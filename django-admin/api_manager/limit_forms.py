@@ -44,7 +44,7 @@ class TierLimitForm(ModelForm[TierLimit]):
         "Window in seconds",
         MAX_WINDOW_SECONDS,
         required=False,
-        help_text="Of a bucket. 60: a minute, 3600: an hour, 86400: a day.",
+        help_text="Of a bucket; 3600: an hour.",
     )
     burst = _bounded(
         "Burst", MAX_BURST, required=False, help_text="Of a bucket: its capacity; empty: as many as requests."

@@ -32,7 +32,8 @@ actor, now = Actor("admin:olive"), timezone.now()
 pro = Tier.objects.get(name="pro")
 TierLimit.objects.create(tier=pro, name="second", requests=10, window_seconds=1, burst=20)
 TierLimit.objects.create(tier=pro, name="monthly", requests=100_000, period="month", is_shadow=True)
-TierLimit.objects.create(tier=pro, name="exports", requests=20, window_seconds=3600, endpoint_prefix="/v1/export")
+TierLimit.objects.create(tier=pro, name="exports", requests=20, window_seconds=3600,
+    endpoint_prefix="/v1/export")
 names = ("Checkout", "Mobile app", "Partner feed", "A name as long as one may become, of a client far away")
 for name, tier in zip(names, ("enterprise", "pro", "basic", "free")):
     key = APIKey(name=name, tier=Tier.objects.get(name=tier), owner_email="ops@example.com")

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from api_manager.generic import BaseInlineFormSet, StackedInline, TabularInline
+from api_manager.generic import BaseInlineFormSet, StackedInline
 from api_manager.limit_forms import (
     MAX_LIMITS,
     KeyLimitForm,
@@ -74,7 +74,7 @@ class TierLimitInline(_OfTheParent, StackedInline[TierLimit, Tier]):
     )
 
 
-class KeyLimitInline(_OfTheParent, TabularInline[KeyLimit, APIKey]):
+class KeyLimitInline(_OfTheParent, StackedInline[KeyLimit, APIKey]):
     """A key's own numbers for its tier's limits."""
 
     model = KeyLimit
@@ -82,4 +82,5 @@ class KeyLimitInline(_OfTheParent, TabularInline[KeyLimit, APIKey]):
     formset = KeyLimitFormSet
     extra = 0
     max_num = MAX_LIMITS
-    verbose_name_plural = "Limits of its own, beside rate and burst"
+    verbose_name_plural = "Further limits of its own"
+    fieldsets = ((None, {"fields": (("name", "requests", "burst"),)}),)
