@@ -83,4 +83,4 @@ class KeyLimitInline(_OfTheParent, StackedInline[KeyLimit, APIKey]):
     extra = 0
     max_num = MAX_LIMITS
     verbose_name_plural = "Further limits of its own"
-    fieldsets = ((None, {"fields": (("name", "requests", "burst"),)}),)
+    fieldsets = ((None, {"fields": ("name", "requests", "burst")}),)
