@@ -12,7 +12,7 @@ from ratelimiter.errors import Unauthenticated
 from ratelimiter.limiter.decision import DEFAULT, Decision
 
 from .edge import PROBLEM_JSON
-from .headers import rate_limit_headers
+from .headers import Told, headers_of_all, rate_limit_headers, told
 
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 """The problem type that draft-ietf-httpapi-ratelimit-headers registers."""
@@ -49,8 +49,10 @@ def decision_answer(tier: str, decision: Decision, identifier: str, mode: str | 
     """
     allowed = b"true" if decision.allowed else b"false"
     if decision.others:
-        body = b"{" + _fields_of_all(tier, decision)
-        return 200, _headers(b"application/json", body, decision, identifier, mode), body
+        limits = told(decision)
+        body = b"{" + _fields_of_all(tier, decision, *limits)
+        lines = headers_of_all(decision, *limits)
+        return 200, _headers(b"application/json", body, decision, identifier, mode, lines), body
     body = _DECISION % (
         allowed,
         _json(tier),
@@ -64,14 +66,16 @@ def decision_answer(tier: str, decision: Decision, identifier: str, mode: str | 
 def denial_answer(tier: str, decision: Decision, identifier: str, mode: str | None = None) -> Answer:
     """What a denied request is answered: a problem document with the decision's fields."""
     if decision.others:
+        limits, violated = told(decision), decision.violated
         body = _DENIAL_OF_ALL % (
             decision.cost,
-            _json(", ".join(decision.violated))[1:-1],
+            _json(", ".join(violated))[1:-1],
             decision.wait_seconds,
-            b", ".join(map(_json, decision.violated)),
-            _fields_of_all(tier, decision),
+            b", ".join(map(_json, violated)),
+            _fields_of_all(tier, decision, *limits),
         )
-        return 429, _headers(PROBLEM_JSON, body, decision, identifier, mode), body
+        lines = headers_of_all(decision, *limits)
+        return 429, _headers(PROBLEM_JSON, body, decision, identifier, mode, lines), body
     body = _DENIAL % (
         decision.cost,
         decision.retry_after_seconds,
@@ -97,29 +101,38 @@ def _unauthenticated(detail: str, challenge: str) -> tuple[bytes, bytes, bytes]:
     return before, b"\r\nwww-authenticate: %b\r\n" % challenge.encode(), body
 
 
-def _fields_of_all(tier: str, decision: Decision) -> bytes:
+def _fields_of_all(tier: str, decision: Decision, limits: list[Told], tightest: Told) -> bytes:
     """The fields of the limit that holds the least, and then those of each."""
-    tightest = decision.tightest
+    _, level, remaining = tightest
     fields = _FIELDS % (
         b"true" if decision.allowed else b"false",
         _json(tier),
-        tightest.policy.capacity,
-        tightest.remaining,
-        tightest.reset_after_seconds,
+        level.policy.capacity,
+        remaining,
+        level.reset_after_seconds,
     )
-    limits = b", ".join(
-        _LIMIT % (_json(name), level.policy.capacity, level.remaining, level.reset_after_seconds)
-        for name, level in decision.levels
+    each = b", ".join(
+        [
+            _LIMIT % (_json(name), level.policy.capacity, remaining, level.reset_after_seconds)
+            for name, level, remaining in limits
+        ]
     )
-    return fields[:-1] + b', "limits": [' + limits + b"]}"
+    return fields[:-1] + b', "limits": [' + each + b"]}"
 
 
-def _headers(media_type: bytes, body: bytes, decision: Decision, identifier: str, mode: str | None) -> bytes:
+def _headers(
+    media_type: bytes,
+    body: bytes,
+    decision: Decision,
+    identifier: str,
+    mode: str | None,
+    rate_limit_lines: bytes | None = None,
+) -> bytes:
     lines = b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b" % (
         media_type,
         len(body),
         identifier.encode(),
-        rate_limit_headers(decision),
+        rate_limit_headers(decision) if rate_limit_lines is None else rate_limit_lines,
     )
     if decision.is_replayed:
         lines += b"idempotency-replayed: true\r\n"

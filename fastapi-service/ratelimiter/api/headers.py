@@ -6,9 +6,10 @@ today, and tell of the limit that holds the least.
 """
 
 from functools import lru_cache
+from operator import itemgetter
 from typing import Final
 
-from ratelimiter.limiter.decision import DEFAULT, Decision
+from ratelimiter.limiter.decision import DEFAULT, Decision, Level
 from ratelimiter.limiter.policy import Policy
 
 _POLICY_LINES: Final = f'x-ratelimit-limit: %d\r\nratelimit-policy: "{DEFAULT}";q=%d;w=%d\r\n'.encode()
@@ -25,7 +26,7 @@ _LINES_OF_ALL: Final = (
 def rate_limit_headers(decision: Decision) -> bytes:
     """The headers of a decision, as lines; ``Retry-After`` is among them when it denies."""
     if decision.others:
-        return _headers_of_all(decision)
+        return headers_of_all(decision, *told(decision))
     remaining = decision.remaining
     lines = _LINES % (
         _policy_headers(decision.policy),
@@ -37,16 +38,31 @@ def rate_limit_headers(decision: Decision) -> bytes:
     return lines if decision.allowed else lines + b"retry-after: %d\r\n" % decision.retry_after_seconds
 
 
-def _headers_of_all(decision: Decision) -> bytes:
-    levels, tightest = decision.levels, decision.tightest
+Told = tuple[str, Level, int]
+"""A limit's name, what it holds, and how many whole tokens are left of it."""
+
+
+def told(decision: Decision) -> tuple[list[Told], Told]:
+    """Of a plan, what an answer tells: all limits that can deny, and the one that holds the least."""
+    limits = [(name, level, level.remaining) for name, level in decision.levels]
+    return limits, min(limits, key=itemgetter(2))
+
+
+def headers_of_all(decision: Decision, limits: list[Told], tightest: Told) -> bytes:
+    """As ``rate_limit_headers``, of what ``told`` found."""
+    _, level, remaining = tightest
     lines = _LINES_OF_ALL % (
-        tightest.policy.capacity,
-        tightest.remaining,
-        tightest.reset_at,
-        b", ".join(_policy_item(name, level.policy.capacity, level.window_seconds) for name, level in levels),
+        level.policy.capacity,
+        remaining,
+        level.reset_at,
         b", ".join(
-            b'"%b";r=%d;t=%d' % (name.encode(), level.remaining, level.next_token_after_seconds)
-            for name, level in levels
+            [_policy_item(name, level.policy.capacity, level.window_seconds) for name, level, _ in limits]
+        ),
+        b", ".join(
+            [
+                b'"%b";r=%d;t=%d' % (name.encode(), remaining, level.next_token_after_seconds)
+                for name, level, remaining in limits
+            ]
         ),
     )
     return lines if decision.allowed else lines + b"retry-after: %d\r\n" % decision.wait_seconds

@@ -143,13 +143,8 @@ class Decision(NamedTuple):
     @property
     def levels(self) -> "list[tuple[str, Level]]":
         """What each limit that can deny holds, by its name; the default bucket first."""
-        others = ((limit.name, level) for limit, level in self.others if not limit.is_shadow)
+        others = [(limit.name, level) for limit, level in self.others if not limit.is_shadow]
         return [(DEFAULT, self), *others]
-
-    @property
-    def tightest(self) -> "Level":
-        """What holds the least of them."""
-        return min((level for _, level in self.levels), key=lambda level: level.remaining)
 
     @property
     def violated(self) -> list[str]:
