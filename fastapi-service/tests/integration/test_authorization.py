@@ -77,7 +77,7 @@ async def test_a_token_opens_what_its_scopes_say_and_nothing_else(client, issue_
         for method, operation in methods.items()
         if path.startswith("/api/keys")
     ]
-    assert len(operations) == 7
+    assert len(operations) == 9
     tokens = {scope: issue_token(f"only-{scope.value.replace(':', '-')}", scope) for scope in Scope}
     for method, path, operation in operations:
         needed = "keys:read" if method == "GET" else "keys:write"
