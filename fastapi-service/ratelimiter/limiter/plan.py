@@ -96,5 +96,5 @@ def _level(terms: Policy | Quota, cost: int, now: int, answer: int) -> Level:
     has_room = answer >= 0
     held = answer if has_room else -1 - answer
     if isinstance(terms, Policy):
-        return Decision(has_room, terms, cost, now, held)
+        return Decision(has_room, terms, cost, now, min(held, terms.refill_ticks))
     return QuotaLevel(has_room, terms, cost, now, held)

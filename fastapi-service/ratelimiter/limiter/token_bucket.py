@@ -135,7 +135,8 @@ class TokenBucket:
         levels = limits.levels(cost, now, others)
         has_room = default >= 0
         allowed = has_room and all(level.allowed or limit.is_shadow for limit, level in levels)
-        held = default if has_room else -1 - default
+        # The answer that is replayed may be of higher limits than there are by now.
+        held = min(default if has_room else -1 - default, policy.refill_ticks)
         return Decision(allowed, policy, cost, now, held, levels, is_replayed)
 
     async def _ask(

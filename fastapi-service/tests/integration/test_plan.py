@@ -254,6 +254,16 @@ async def test_a_retry_with_an_idempotency_key_gets_the_first_answer_and_spends_
     assert (await bucket.peek(1, policy, 1, limits)).remaining == 992
 
 
+async def test_a_retry_after_limits_were_lowered_is_told_of_no_less_than_nothing(bucket):
+    once = Once("a1", 7)
+    await bucket.take(1, Policy.of(1000), 900, RECORD, Limits([Limit("l", Policy.of(1000))]), once)
+    lowered = Limits([Limit("l", Policy.of(10, 2, 60))])
+    again = await bucket.take(1, Policy.of(10, 2), 900, RECORD, lowered, once)
+    assert again.is_replayed
+    assert again.allowed
+    assert all(level.remaining >= 0 for _, level in again.levels)
+
+
 async def test_of_many_with_one_idempotency_key_at_once_one_spends(bucket):
     once, policy = Once("a1", 7), Policy.of(1, 100)
     decisions = await asyncio.gather(*(bucket.take(1, policy, 1, RECORD, once=once) for _ in range(300)))
