@@ -420,6 +420,12 @@ class APIKey(models.Model):
         """The key's own burst, else its tier's, else the effective rate."""
         return self.burst or self.tier.burst or self.effective_requests_per_hour
 
+    @property
+    def further_limits(self) -> list[str]:
+        """The tier's limits beside rate and burst, in words, with the key's own numbers laid over."""
+        own = {limit.name: limit for limit in self.limits.all()}
+        return [limit.in_words(own.get(limit.name)) for limit in self.tier.limits.all()]
+
 
 class TierPrice(_Prices):
     """What a tier cost from a moment on; a trigger on ``tier`` writes it, and nothing changes it.
