@@ -42,6 +42,18 @@ for _outcome in Outcome:
     _CALLS.labels(_outcome)  # a series that is there from the start, at 0, is one that a rate can be made of
 
 
+class Limit(BaseModel):
+    """What one of a key's limits holds at a moment; the bucket is the one called ``default``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    limit: NonNegativeInt
+    remaining: NonNegativeInt
+    endpoint_prefix: str | None
+    is_shadow: bool
+
+
 class Bucket(BaseModel):
     """A key's bucket at a moment: whole tokens, and when it will be full again (None: it is)."""
 
@@ -52,6 +64,13 @@ class Bucket(BaseModel):
     full_at: AwareDatetime | None
     full_in_seconds: NonNegativeFloat
     as_of: AwareDatetime
+    limits: tuple[Limit, ...] = ()
+    """Of an API of before further limits: none."""
+
+    @property
+    def further(self) -> list[Limit]:
+        """The limits beside the bucket."""
+        return [limit for limit in self.limits if limit.name != "default"]
 
 
 class RequestLogCheck(BaseModel):

@@ -34,6 +34,7 @@ COLUMNS: Final = (
     "client_ip",
     "timestamp",
     "decision_id",
+    "violated",
 )
 _NAME_FORMAT: Final = "request_log-%Y-%m-%d.csv.gz"
 _COMPRESSION: Final = 6

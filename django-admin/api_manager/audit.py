@@ -132,11 +132,23 @@ def changes(before: Model, after: Model, fields: Iterable[str]) -> dict[str, lis
     return {field: [old[field], new[field]] for field in old if old[field] != new[field]}
 
 
-def plain(value: Any) -> Any:
-    """A value as it stands in JSON: times in ISO 8601 (UTC), a related row as its text, many as a list.
+def limits(owner: APIKey | Tier) -> list[dict[str, Any]]:
+    """The limits of a tier, or a key's own, each with what is said of it."""
+    return [
+        {name: value for name, value in values(limit, limit.FIELDS).items() if value not in {None, False}}
+        for limit in owner.limits.order_by("id")  # not what was read before
+    ]
 
-    A decimal is the shortest text of its number, so that 5 and 5.0000 are no change.
-    """
+
+def limit_changes(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> dict[str, Any]:
+    """``{"limits": [before, after]}`` of those that differ; empty where none does."""
+    gone = [limit for limit in before if limit not in after]
+    new = [limit for limit in after if limit not in before]
+    return {"limits": [gone, new]} if gone or new else {}
+
+
+def plain(value: Any) -> Any:
+    """A value as it stands in JSON: times in ISO 8601 (UTC), a related row as its text, many as a list."""
     match value:
         case datetime():
             return value.astimezone(UTC).isoformat(timespec="seconds")

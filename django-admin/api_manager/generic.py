@@ -34,9 +34,9 @@ def _is_offered(filters: Iterable[Any], lookup: str, value: str) -> bool:
 
 
 if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin
+    from django.contrib.admin import ModelAdmin, StackedInline
     from django.core.paginator import Paginator
-    from django.forms import ModelForm
+    from django.forms import BaseInlineFormSet, ModelForm
 else:
 
     class ModelAdmin(admin.ModelAdmin):
@@ -55,6 +55,18 @@ else:
                 raise BadRequest(f"{ACTION_CHECKBOX_NAME}: expected numbers of rows")
             return super().response_action(request, queryset)
 
+    class StackedInline(admin.StackedInline):
+        """The theme's ``StackedInline``, which may be written ``StackedInline[Model, Parent]``."""
+
+        def __class_getitem__(cls, _models: Any) -> type:
+            return cls
+
+    class BaseInlineFormSet(forms.BaseInlineFormSet):
+        """A ``BaseInlineFormSet`` that may be written ``BaseInlineFormSet[Model, Parent, Form]``."""
+
+        def __class_getitem__(cls, _models: Any) -> type:
+            return cls
+
     class Paginator(paginator.Paginator):
         """A ``Paginator`` that may be written ``Paginator[Model]``."""
 
@@ -68,4 +80,4 @@ else:
             return cls
 
 
-__all__ = ["ModelAdmin", "ModelForm", "Paginator"]
+__all__ = ["BaseInlineFormSet", "ModelAdmin", "ModelForm", "Paginator", "StackedInline"]

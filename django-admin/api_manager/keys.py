@@ -5,10 +5,10 @@ the triggers on the table tell the API's workers. A key's secret leaves here onc
 and is kept nowhere.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import transaction
@@ -95,13 +95,19 @@ def refuse_unrotatable(key: APIKey) -> None:
 
 
 @transaction.atomic
-def update(key: APIKey, fields: Iterable[str], actor: Actor) -> None:
-    """Saves the named fields of a validated, changed key, and only these."""
+def update(
+    key: APIKey, fields: Iterable[str], actor: Actor, save_limits: Callable[[], object] = lambda: None
+) -> None:
+    """Saves the named fields of a validated, changed key, and only these; then its own limits."""
     before = _locked(key.pk)
     _refuse_revoked(before)
-    changed = audit.changes(before, key, fields)
+    limits = audit.limits(before)
+    changed: dict[str, Any] = dict(audit.changes(before, key, fields))
     if changed:
         key.save(update_fields=list(changed))
+    save_limits()
+    changed |= audit.limit_changes(limits, audit.limits(key))
+    if changed:
         audit.record(actor, Action.UPDATED, key, {"changed": changed})
 
 

@@ -95,7 +95,7 @@ def test_the_file_is_csv_that_others_can_read(tmp_path):
     assert tuple(heading) == archive.COLUMNS
     assert dict(zip(heading, first, strict=True))["timestamp"] == f"{OLD} 00:00:00+00"
     assert second[2] == '/a,"b"\n\\N é'
-    assert third[-4:] == ["12", "", f"{OLD} 23:59:59.999999+00", ""]
+    assert third[-5:] == ["12", "", f"{OLD} 23:59:59.999999+00", "", "{}"]
 
 
 def test_today_is_left_out_and_what_is_archived_is_not_written_twice(tmp_path):

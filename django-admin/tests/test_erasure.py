@@ -154,6 +154,7 @@ def test_a_run_that_was_cut_off_is_finished_by_the_next(person, monkeypatch):
 def test_a_former_owner_goes_from_the_audit_and_the_key_stays_as_it_is(site, issue):
     key = issue("shared", owner_email=OWNER).key
     fields = {"name": "shared", "owner_email": "bob@example.com", "tier": key.tier_id, "is_active": "on"}
+    fields |= {"limits-TOTAL_FORMS": "0", "limits-INITIAL_FORMS": "0"}
     site.post(f"/admin/api_manager/apikey/{key.pk}/change/", fields)
     log(key)
     assert "0 keys, 0 rows" in erase_owner()

@@ -1,4 +1,5 @@
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from django.utils import timezone
 
 from api_manager import credentials, keys
 from api_manager.audit import Actor
-from api_manager.models import APIKey, AuditEvent, KeyActivity, Tier
+from api_manager.models import APIKey, AuditEvent, KeyActivity, KeyLimit, Tier, TierLimit
 
 LIST = "/admin/api_manager/apikey/"
 ADD = f"{LIST}add/"
@@ -34,6 +35,8 @@ def form(**fields) -> dict[str, str]:
         "is_active": "on",
         "expires_at_0": "",
         "expires_at_1": "",
+        "limits-TOTAL_FORMS": "0",
+        "limits-INITIAL_FORMS": "0",
     }
     return data | fields
 
@@ -320,3 +323,67 @@ def test_a_key_that_was_pasted_into_a_field_is_refused(site: Client, issue, fiel
 def test_a_key_is_taken_for_no_request_id(site: Client, issue, before):
     secret = issue().secret
     assert secret not in site.get(LIST, headers={"X-Request-ID": before + secret})["X-Request-ID"]
+
+
+def limits(*added: dict[str, str], known: Sequence[KeyLimit] = ()) -> dict[str, str]:
+    """What the form sends of a key's own limits."""
+    sent = {"limits-TOTAL_FORMS": str(len(added)), "limits-INITIAL_FORMS": str(len(known))}
+    for number, fields in enumerate(added):
+        sent |= {f"limits-{number}-{name}": value for name, value in fields.items()}
+    for number, limit in enumerate(known):
+        sent |= {f"limits-{number}-id": str(limit.pk), f"limits-{number}-api_key": str(limit.api_key_id)}
+    return sent
+
+
+@pytest.fixture
+def plan(db) -> Tier:
+    tier = Tier.objects.get(name="free")
+    TierLimit.objects.create(tier=tier, name="second", requests=10, window_seconds=1, burst=20)
+    TierLimit.objects.create(tier=tier, name="monthly", requests=1000, period="month", is_shadow=True)
+    return tier
+
+
+def test_a_keys_own_limits_are_changed_on_its_page_and_audited(site: Client, issue, plan):
+    key = issue().key
+    own = {"name": "second", "requests": "30", "burst": ""}
+    assert site.post(change_url(key), form(burst="7") | limits(own)).status_code == 302
+    [limit] = key.limits.all()
+    assert (limit.requests, limit.burst) == (30, None)
+    page = site.get(change_url(key)).text
+    assert "second: 30 in 1 s, burst 20<br>monthly: 1,000 a month (shadow)" in page
+    assert site.post(change_url(key), form(burst="7") | limits(own, known=[limit])).status_code == 302
+    gone = limits(own | {"DELETE": "on"}, known=[limit])
+    assert site.post(change_url(key), form(burst="7") | gone).status_code == 302
+    events = AuditEvent.objects.filter(target_id=key.pk, action="updated").order_by("id")
+    said = {"name": "second", "requests": 30}
+    assert [event.detail["changed"] for event in events] == [
+        {"burst": [None, 7], "limits": [[], [said]]},
+        {"limits": [[said], []]},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "said"),
+    [
+        ({"name": "minute"}, "name", "The tier free has no limit of this name; it has second, monthly."),
+        ({"name": "monthly", "burst": "5"}, "burst", "This limit is a quota, which has no burst."),
+        ({"requests": "0"}, "requests", "greater than or equal to 1"),
+    ],
+)
+def test_a_limit_that_stands_for_none_of_the_tiers_is_refused(site: Client, issue, plan, fields, field, said):
+    key = issue().key
+    response = site.post(change_url(key), form() | limits({"name": "second", "requests": "5"} | fields))
+    [formset] = response.context["inline_admin_formsets"]
+    [errors] = formset.formset.errors
+    assert list(errors) == [field]
+    assert said in errors[field][0]
+    assert not key.limits.exists()
+
+
+def test_limits_that_a_change_of_tier_left_behind_hinder_no_other_change(site: Client, issue, plan):
+    key = issue().key
+    limit = KeyLimit.objects.create(api_key=key, name="second", requests=5)
+    unchanged = limits({"name": "second", "requests": "5"}, known=[limit])
+    assert site.post(change_url(key), form(tier="pro") | unchanged).status_code == 302
+    key.refresh_from_db()
+    assert key.tier.name == "pro"

@@ -14,7 +14,7 @@ from psycopg2 import extensions
 
 from api_manager import keys
 from api_manager.audit import Actor
-from api_manager.models import APIKey, Tier
+from api_manager.models import APIKey, KeyLimit, Tier, TierLimit
 
 REFUSED = (IntegrityError, InternalError)
 
@@ -185,6 +185,102 @@ def test_a_tiers_limits_and_name_are_news_for_all_and_its_description_is_not(com
     with listening() as news:
         Tier.objects.filter(pk=tier.pk).update(**change)
         assert news() == expected
+
+
+def test_every_edit_of_a_tiers_limits_is_news_for_all_and_touches_no_tier(committed):
+    tier = Tier.objects.create(name=f"t{secrets.token_hex(8)}", requests_per_hour=5)
+    tier.refresh_from_db()
+    before = tier.updated_at
+    with listening() as news:
+        limit = TierLimit.objects.create(tier=tier, name="minute", requests=5, window_seconds=60)
+        assert news() == ["all"]
+        limit.save()
+        assert news() == []
+        execute("UPDATE tier_limit SET requests = 6 WHERE id = %s", limit.pk)
+        assert news() == ["all"]
+        limit.delete()
+        assert news() == ["all"]
+    tier.refresh_from_db()
+    assert tier.updated_at == before
+
+
+def test_every_edit_of_a_keys_limits_is_news_of_it_and_of_those_it_replaces(committed, issue_key):
+    first = issue_key().key
+    second = keys.rotate(first.pk, timedelta(hours=1), Actor("test")).key
+    second.refresh_from_db()
+    before = second.updated_at
+    both = [str(second.pk), str(first.pk)]
+    with listening() as news:
+        limit = KeyLimit.objects.create(api_key=second, name="minute", requests=5)
+        assert news() == both
+        limit.save()
+        assert news() == []
+        execute("UPDATE key_limit SET requests = 6 WHERE id = %s", limit.pk)
+        assert news() == both
+        execute("UPDATE key_limit SET api_key_id = %s WHERE id = %s", first.pk, limit.pk)
+        assert sorted(news()) == sorted(both)
+        limit.delete()
+        assert news() == [str(first.pk)]
+    second.refresh_from_db()
+    assert second.updated_at == before
+
+
+def test_a_rotated_keys_limits_go_along(issue):
+    first = issue().key
+    KeyLimit.objects.create(api_key=first, name="minute", requests=5, burst=7)
+    second = keys.rotate(first.pk, timedelta(hours=1), Actor("test")).key
+    assert list(second.limits.values_list("name", "requests", "burst")) == [("minute", 5, 7)]
+    assert first.limits.count() == 1
+
+
+BUCKET = {"requests": 5, "window_seconds": 60}
+QUOTA = {"requests": 5, "period": "month"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "check"),
+    [
+        (BUCKET | {"name": "default"}, "name_check"),
+        (BUCKET | {"name": "Ten a second"}, "name_check"),
+        (BUCKET | {"requests": 0}, "requests_check"),
+        (BUCKET | {"requests": 10**10 + 1, "window_seconds": 7200}, "requests_check"),
+        (BUCKET | {"requests": 10**9}, "rate_check"),
+        (BUCKET | {"window_seconds": 0}, "window_seconds_check|rate_check"),
+        (BUCKET | {"window_seconds": 367 * 86_400}, "window_seconds_check"),
+        (BUCKET | {"burst": 0}, "burst_check"),
+        ({"requests": 1, "window_seconds": 86_400, "burst": 3651}, "refill_check"),
+        (BUCKET | {"period": "day"}, "terms_check"),
+        ({"requests": 5}, "terms_check"),
+        (QUOTA | {"burst": 5}, "terms_check"),
+        (QUOTA | {"period": "week"}, "period_check"),
+        (QUOTA | {"endpoint_prefix": ""}, "endpoint_prefix_check"),
+    ],
+)
+def test_a_limit_that_the_arithmetic_does_not_hold_is_refused(db, fields, check):
+    tier = Tier.objects.get(name="free")
+    with pytest.raises(IntegrityError, match=f"tier_limit_({check})"), transaction.atomic():
+        TierLimit.objects.create(**{"tier": tier, "name": "a", **fields})
+
+
+def test_the_widest_limits_are_held(db):
+    tier = Tier.objects.get(name="free")
+    for number, fields in enumerate(
+        [
+            {"requests": 10**10, "period": "month"},
+            {"requests": 10**10, "window_seconds": 3600, "burst": 10**9},
+            {"requests": 1, "window_seconds": 366 * 86_400, "burst": 9},
+            {"requests": 10**10 // 3600, "window_seconds": 1},
+        ]
+    ):
+        TierLimit.objects.create(tier=tier, name=f"l{number}", **fields)
+    assert tier.limits.count() == 4
+
+
+def test_two_limits_of_a_tier_have_two_names(db):
+    tier = Tier.objects.get(name="free")
+    TierLimit.objects.create(tier=tier, name="a", **BUCKET)
+    with pytest.raises(IntegrityError, match="tier_limit_tier_name_key"), transaction.atomic():
+        TierLimit.objects.create(tier=tier, name="a", **QUOTA)
 
 
 def test_what_is_rolled_back_is_no_news(committed, issue_key):

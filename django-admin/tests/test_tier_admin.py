@@ -1,17 +1,30 @@
+from collections.abc import Sequence
+
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from api_manager.models import AuditEvent, Tier
+from api_manager.models import AuditEvent, Tier, TierLimit
 
 LIST = "/admin/api_manager/tier/"
 
 
 def form(**fields) -> dict[str, str]:
     shown = {"name": "gold", "requests_per_hour": "500", "burst": "", "fallback": "local", "description": ""}
-    return shown | fields
+    return shown | limits() | fields
+
+
+def limits(*added: dict[str, str], known: Sequence[TierLimit] = ()) -> dict[str, str]:
+    """What the form sends of limits; the first of them are ``known``."""
+    sent = {"limits-TOTAL_FORMS": str(len(added)), "limits-INITIAL_FORMS": str(len(known))}
+    for number, fields in enumerate(added):
+        sent |= {f"limits-{number}-{name}": value for name, value in fields.items()}
+    for number, limit in enumerate(known):
+        sent |= {f"limits-{number}-id": str(limit.pk), f"limits-{number}-tier": str(limit.tier_id)}
+    return sent
 
 
 def test_a_tier_is_added_changed_and_deleted_in_both_histories(site: Client):
@@ -89,4 +102,86 @@ def test_the_list_counts_keys_in_one_query(site: Client, issue):
     with CaptureQueriesContext(connection) as captured:
         page = site.get(LIST)
     assert {tier.name: tier.key_count for tier in page.context["cl"].result_list}["free"] == 2
-    assert len(captured) <= 7
+    assert len(captured) <= 8
+
+
+SECOND = {"name": "second", "requests": "10", "window_seconds": "1", "burst": "20"}
+MONTHLY = {"name": "monthly", "requests": "100000", "period": "month"}
+EXPORTS = {"name": "exports", "requests": "20", "window_seconds": "3600", "endpoint_prefix": "/export"}
+
+
+def test_limits_are_saved_with_their_tier_and_the_audit_tells_which_changed(site: Client):
+    assert site.post(f"{LIST}add/", form(**limits(SECOND, MONTHLY))).status_code == 302
+    tier = Tier.objects.get(name="gold")
+    second, monthly = tier.limits.all()
+    assert (second.window_seconds, second.burst, second.period, second.endpoint_prefix) == (1, 20, None, None)
+    assert (monthly.window_seconds, monthly.burst, monthly.period, monthly.is_shadow) == (
+        None,
+        None,
+        "month",
+        False,
+    )
+    changed = limits(
+        SECOND | {"DELETE": "on"}, MONTHLY | {"is_shadow": "on"}, EXPORTS, known=(second, monthly)
+    )
+    assert site.post(f"{LIST}{tier.pk}/change/", form(**changed)).status_code == 302
+    assert [limit.in_words() for limit in tier.limits.all()] == [
+        "monthly: 100,000 a month (shadow)",
+        "exports: 20 in 3,600 s, burst 20, for /export…",
+    ]
+    assert "monthly (shadow), exports" in site.get(LIST).text
+    same = limits(MONTHLY | {"is_shadow": "on"}, EXPORTS, known=tuple(tier.limits.all()))
+    assert site.post(f"{LIST}{tier.pk}/change/", form(**same)).status_code == 302
+    site.post(f"{LIST}{tier.pk}/delete/", {"post": "yes"})
+
+    created, updated, deleted = AuditEvent.objects.filter(target_type="tier").order_by("id")
+    first = {"name": "second", "requests": 10, "window_seconds": 1, "burst": 20}
+    quota = {"name": "monthly", "requests": 100_000, "period": "month"}
+    exports = {"name": "exports", "requests": 20, "window_seconds": 3600, "endpoint_prefix": "/export"}
+    assert created.detail["limits"] == [first, quota]
+    assert updated.detail == {"changed": {"limits": [[first, quota], [quota | {"is_shadow": True}, exports]]}}
+    assert deleted.detail["limits"] == [quota | {"is_shadow": True}, exports]
+    assert "monthly" in site.get("/admin/api_manager/auditevent/").text
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "said"),
+    [
+        ({"name": "default"}, "name", "choose another"),
+        ({"name": "Ten a second"}, "name", "lower case"),
+        ({"requests": "0"}, "requests", "greater than or equal to 1"),
+        ({"burst": "0"}, "burst", "greater than or equal to 1"),
+        ({"requests": "2777778"}, "requests", "2,777,777 at most"),
+        ({"requests": "1", "window_seconds": "86400", "burst": "3651"}, "burst", "3,650 is the most"),
+        ({"period": "day"}, "period", "either a window or a period"),
+        ({"window_seconds": ""}, "window_seconds", "either a window or a period"),
+        ({"window_seconds": "", "period": "day"}, "burst", "A quota has no burst"),
+        ({"endpoint_prefix": "  "}, "endpoint_prefix", "leave it empty for all"),
+    ],
+)
+def test_a_limit_that_cannot_be_is_refused_at_its_field(site: Client, fields, field, said):
+    response = site.post(f"{LIST}add/", form(**limits(SECOND | fields)))
+    [formset] = response.context["inline_admin_formsets"]
+    [errors] = formset.formset.errors
+    assert list(errors) == [field]
+    assert said in errors[field][0]
+    assert AuditEvent.objects.count() == 0
+    assert not Tier.objects.filter(name="gold").exists()
+
+
+def test_two_limits_with_one_name_are_refused(site: Client):
+    response = site.post(f"{LIST}add/", form(**limits(SECOND, SECOND)))
+    assert "Two limits have the same name" in response.text
+    assert not Tier.objects.filter(name="gold").exists()
+
+
+@pytest.mark.parametrize(("permission", "may_change"), [("change_tier", True), ("view_tier", False)])
+def test_who_may_change_a_tier_may_change_its_limits(client: Client, db, permission, may_change):
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.add(*Permission.objects.filter(codename__in=[permission, "view_tier"]))
+    client.force_login(clerk)
+    tier = Tier.objects.get(name="free")
+    TierLimit.objects.create(tier=tier, name="monthly", requests=5, period="month")
+    page = client.get(f"{LIST}{tier.pk}/change/").text
+    assert "monthly" in page
+    assert ('name="limits-0-requests"' in page) is may_change

@@ -2,7 +2,7 @@
 
 The architecture on one page. Imports point one way::
 
-    app -> api -> health, usage -> keys | limiter | request_log -> models, redis_keys, metrics, errors …
+    app -> api -> health, usage, spent -> keys | limiter | request_log -> models, metrics, errors …
 
 ``keys``, ``limiter`` and ``request_log`` never import each other; ``limiter`` knows neither FastAPI
 nor SQLAlchemy; only ``app`` and the entry points read ``settings``. import-linter holds this.

@@ -33,6 +33,8 @@ from .request_log.bound import keep_bounded
 from .request_log.coalescer import Coalescer
 from .request_log.drain import Retention, start_drains
 from .settings import Settings, load_settings
+from .spent import THREADS as SPENT_THREADS
+from .spent import SpentBefore
 
 PROBE_THREADS: Final = 2
 MANAGEMENT_CONNECTIONS: Final = 5
@@ -89,11 +91,15 @@ def create_app(settings: Settings | None = None) -> Application:
     )
     engine = make_engine(database_url, pool_size=MANAGEMENT_CONNECTIONS)
     # Connections of their own, so that neither a flood nor a lock elsewhere can take them.
-    lookup_engine = make_engine(database_url, pool_size=LOOKUP_THREADS + REVALIDATION_THREADS)
+    lookup_engine = make_engine(database_url, pool_size=LOOKUP_THREADS + REVALIDATION_THREADS + SPENT_THREADS)
     probe_engine = make_engine(database_url, pool_size=PROBE_THREADS)
     token_engine = make_engine(database_url, pool_size=LOOKUPS)
+    spent_before = SpentBefore(lookup_engine)
     bucket = TokenBucket(
-        client, shards=settings.redis_shards, timeout_seconds=settings.decision_timeout_seconds
+        client,
+        shards=settings.redis_shards,
+        timeout_seconds=settings.decision_timeout_seconds,
+        spent_before=spent_before,
     )
     directory = KeyDirectory(
         KeyStore(lookup_engine), KeyNews(database_url), KeyCopies(client), on_news=bucket.denials.clear
@@ -124,12 +130,12 @@ def create_app(settings: Settings | None = None) -> Application:
             yield
         finally:
             coalescer.flush()
-            await bucket.flush()
             await bucket.stop()
             stop_drains.set()
             await directory.stop()
             for thread in drains:
                 await asyncio.to_thread(thread.join, 2.0)
+            spent_before.stop()
             bounding.cancel()
             for executor in (probing, finding_tokens):
                 executor.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""The bounds of a rate and a burst; the schema's CHECK constraints say the same."""
+"""The bounds of limits; the schema's CHECK constraints say the same."""
 
 from typing import Final
 
@@ -7,3 +7,5 @@ MAX_REQUESTS_PER_HOUR: Final = 10**10
 MAX_BURST: Final = 10**9
 MAX_REFILL_HOURS: Final = 87_600
 """Ten years: a bucket that takes longer to refill is refused."""
+MAX_WINDOW_SECONDS: Final = 366 * 86_400
+"""The longest window of a bucket: a year."""

@@ -148,6 +148,12 @@ class InvalidInput(ApiError):
         return super().problem() | {"errors": self.errors}
 
 
+class IdempotencyKeyReused(ApiError):
+    """Something else was asked with the same key (draft-ietf-httpapi-idempotency-key-header, 2.7)."""
+
+    status, slug, title = 422, "idempotency-key-reused", "The idempotency key is used already"
+
+
 class TooManyFailures(ApiError):
     """Too many failed attempts came from this address; ``headers`` carries Retry-After."""
 

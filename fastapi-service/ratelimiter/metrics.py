@@ -51,6 +51,28 @@ FALLBACK_DECISIONS: Final = Counter(
     "Decisions made without Redis, by the mode that the key's tier chose (local or open) and outcome.",
     ["mode", "outcome"],
 )
+SHADOW_DENIALS: Final = Counter(
+    "rate_limit_shadow_denials_total",
+    "Requests that a shadow limit would have denied, by the key's tier and the limit's name.",
+    ["tier", "limit"],
+)
+REPLAYS: Final = Counter(
+    "rate_limit_replays_total",
+    "Requests answered as their idempotency key was before: nothing spent or recorded, and no decision.",
+)
+UNREMEMBERED: Final = Counter(
+    "rate_limit_unremembered_total",
+    "Requests with an idempotency key that were decided without Redis, and so not remembered.",
+)
+QUOTAS_UNASKED: Final = Counter(
+    "rate_limit_quotas_unasked_total",
+    "Decisions made without Redis for keys whose plan has a quota, which is not held then.",
+)
+QUOTA_LOOKUPS: Final = Counter(
+    "rate_limit_quota_lookups_total",
+    "Keys of whose quotas Redis knew nothing, so that PostgreSQL was asked what is spent: known or failed.",
+    ["result"],
+)
 REDIS_FAILURES: Final = Counter(
     "rate_limit_redis_failures_total",
     "Calls and probes that Redis failed: timeout, connection, full, readonly, loading, disk, other.",
@@ -132,6 +154,8 @@ for _problem in (
 for _mode in ("local", "open"):
     for _outcome in ("allowed", "limited"):
         FALLBACK_DECISIONS.labels(_mode, _outcome)
+for _result in ("known", "failed"):
+    QUOTA_LOOKUPS.labels(_result)
 for _reason in ("timeout", "connection", "full", "readonly", "loading", "disk", "other"):
     REDIS_FAILURES.labels(_reason)
 for _found in ("loaded", "unknown", "copy"):
@@ -157,6 +181,7 @@ class Tally:
         self._durations: dict[str, list[float]] = defaultdict(list)
         self._errors: dict[str, int] = defaultdict(int)
         self._cached_denials = 0
+        self._shadow_denials: dict[tuple[str, str], int] = defaultdict(int)
 
     def decision(self, tier: str, outcome: str) -> None:
         """Count a decision; to be followed by ``duration``."""
@@ -166,6 +191,10 @@ class Tally:
         """Count a denial that Redis was not asked for; to be followed by ``duration``."""
         self._decisions[tier, "limited"] += 1
         self._cached_denials += 1
+
+    def shadow_denial(self, tier: str, limit: str) -> None:
+        """Count what a shadow limit would have denied; to be followed by ``duration``."""
+        self._shadow_denials[tier, limit] += 1
 
     def error(self, slug: str) -> None:
         """Count an answer that is no decision; to be followed by ``duration``."""
@@ -190,6 +219,10 @@ class Tally:
             ERRORS.labels(slug).inc(count)
         for endpoint, seconds in durations.items():
             _duration(endpoint).observe_all(seconds)
+        if self._shadow_denials:
+            shadow_denials, self._shadow_denials = self._shadow_denials, defaultdict(int)
+            for labels, count in shadow_denials.items():
+                SHADOW_DENIALS.labels(*labels).inc(count)
         if cached_denials:
             CACHED_DENIALS.inc(cached_denials)
 

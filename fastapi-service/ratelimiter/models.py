@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, CIDR, INET, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from .bounds import MAX_BURST, MAX_REFILL_HOURS, MAX_REQUESTS_PER_HOUR
+from .bounds import MAX_BURST, MAX_REFILL_HOURS, MAX_REQUESTS_PER_HOUR, MAX_WINDOW_SECONDS
 
 _NOW: Final = text("statement_timestamp()")
 
@@ -51,6 +51,18 @@ def _price_checks(table: str) -> tuple[CheckConstraint, ...]:
             name=f"{table}_price_check",
         ),
         CheckConstraint("included_requests >= 0", name=f"{table}_included_requests_check"),
+    )
+
+
+def _limit_checks(table: str) -> tuple[CheckConstraint, ...]:
+    return (
+        CheckConstraint(
+            "name ~ '^[a-z][a-z0-9_]{0,30}$' AND NOT (name = 'default')", name=f"{table}_name_check"
+        ),
+        CheckConstraint(
+            f"requests >= 1 AND requests <= {MAX_REQUESTS_PER_HOUR}", name=f"{table}_requests_check"
+        ),
+        CheckConstraint(f"burst >= 1 AND burst <= {MAX_BURST}", name=f"{table}_burst_check"),
     )
 
 
@@ -116,6 +128,47 @@ class KeyTerms(Base):
     owner_email: Mapped[str] = mapped_column(String(254))
     ends_at: Mapped[datetime | None]
     valid_from: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class TierLimit(Base):
+    """One of a tier's limits beside its default bucket: a further bucket, or a quota of a calendar period."""
+
+    __tablename__ = "tier_limit"
+    __table_args__ = (
+        UniqueConstraint("tier_id", "name", name="tier_limit_tier_name_key"),
+        *_limit_checks("tier_limit"),
+        CheckConstraint(
+            "(period IS NULL AND window_seconds IS NOT NULL)"
+            " OR (burst IS NULL AND period IS NOT NULL AND window_seconds IS NULL)",
+            name="tier_limit_terms_check",
+        ),
+        CheckConstraint(
+            f"window_seconds >= 1 AND window_seconds <= {MAX_WINDOW_SECONDS}",
+            name="tier_limit_window_seconds_check",
+        ),
+        CheckConstraint(
+            f"(requests * 3600) <= (window_seconds * {MAX_REQUESTS_PER_HOUR})", name="tier_limit_rate_check"
+        ),
+        CheckConstraint(
+            f"(burst * window_seconds) <= (requests * {MAX_REFILL_HOURS * 3600})",
+            name="tier_limit_refill_check",
+        ),
+        CheckConstraint("period IN ('day', 'month')", name="tier_limit_period_check"),
+        CheckConstraint(
+            "NOT (endpoint_prefix = '' AND endpoint_prefix IS NOT NULL)",
+            name="tier_limit_endpoint_prefix_check",
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    tier_id: Mapped[int] = mapped_column(ForeignKey("tier.id", deferrable=True, initially="DEFERRED"))
+    name: Mapped[str] = mapped_column(String(31))
+    requests: Mapped[int]
+    window_seconds: Mapped[int | None]
+    burst: Mapped[int | None]
+    period: Mapped[str | None] = mapped_column(String(5))
+    endpoint_prefix: Mapped[str | None] = mapped_column(String(200))
+    is_shadow: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class APIKey(Base):
@@ -195,6 +248,22 @@ class ForeignFormat(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
 
 
+class KeyLimit(Base):
+    """A key's own numbers for the limit of its tier that has this name."""
+
+    __tablename__ = "key_limit"
+    __table_args__ = (
+        UniqueConstraint("api_key_id", "name", name="key_limit_key_name_key"),
+        *_limit_checks("key_limit"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    api_key_id: Mapped[int] = mapped_column(ForeignKey("api_key.id", deferrable=True, initially="DEFERRED"))
+    name: Mapped[str] = mapped_column(String(31))
+    requests: Mapped[int]
+    burst: Mapped[int | None]
+
+
 class ManagementToken(Base):
     """A token of the management API: its digest, what it opens, and until when. Never deleted."""
 
@@ -262,6 +331,7 @@ class RequestLog(Base):
     client_ip: Mapped[str | None] = mapped_column(INET)
     timestamp: Mapped[datetime]
     decision_id: Mapped[int | None]
+    violated: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
 
 
 class RequestLogArchive(Base):

@@ -38,6 +38,11 @@ def bucket(shard: int, subject: int) -> str:
     return f"rl:{{{shard}}}:b:{subject}"
 
 
+def once(shard: int, subject: int, key: str) -> str:
+    """The first answer to a subject's idempotency key."""
+    return f"rl:{{{shard}}}:i:{subject}:{key}"
+
+
 def stream(shard: int) -> str:
     """The stream of decisions on their way to the request log."""
     return f"rl:{{{shard}}}:log"

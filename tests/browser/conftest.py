@@ -29,8 +29,8 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from api_manager import keys, lockout, second_factor, tokens
 from api_manager.audit import Actor
 from api_manager.models import (
-    APIKey, DrainCursor, EndpointHourly, KeyTerms, ManagementToken, RequestLog, Tier, TierPrice, UsageDaily,
-    UsageHourly, UsageMinutely,
+    APIKey, DrainCursor, EndpointHourly, KeyLimit, KeyTerms, ManagementToken, RequestLog, Tier, TierLimit,
+    TierPrice, UsageDaily, UsageHourly, UsageMinutely,
 )
 
 operator = User.objects.create_superuser("olive", "olive@example.com", "PASSWORD")
@@ -43,13 +43,19 @@ AccessAttempt.objects.create(username=lockout.name(None, {"username": "nobody"})
 AccessAttempt.objects.update(attempt_time=timezone.now() + timedelta(days=1))
 actor, now = Actor("admin:olive"), timezone.now()
 Tier.objects.filter(name="pro").update(price_per_month=49, price_per_thousand="0.25", included_requests=1000)
+pro = Tier.objects.get(name="pro")
+TierLimit.objects.create(tier=pro, name="second", requests=10, window_seconds=1, burst=20)
+TierLimit.objects.create(tier=pro, name="monthly", requests=100_000, period="month", is_shadow=True)
+TierLimit.objects.create(tier=pro, name="exports", requests=20, window_seconds=3600,
+    endpoint_prefix="/v1/export")
 names = ("Checkout", "Mobile app", "Partner feed", "A name as long as one may become, of a client far away")
 for name, tier in zip(names, ("enterprise", "pro", "basic", "free")):
     key = APIKey(name=name, tier=Tier.objects.get(name=tier), owner_email="ops@example.com")
     key = keys.issue(key, actor).key
     for code in (200, 429, 403):
+        violated = ["second", "exports", "~monthly"] if code == 429 else []
         RequestLog.objects.create(api_key=key, endpoint="/v1/orders/search", status_code=code, cost=1,
-            remaining=5, client_ip="2001:db8:1234:5678:9abc:def0:1234:5678", timestamp=now)
+            violated=violated, remaining=5, client_ip="2001:db8:1234:5678:9abc:def0:1234:5678", timestamp=now)
     minute = now.replace(second=0, microsecond=0)
     hour, sums = minute.replace(minute=0), {"allowed": 1200, "limited": 30, "cost": 1500}
     for ago in range(0, 120, 5):
@@ -63,6 +69,7 @@ for days in (0, 1, 3):
 DrainCursor.objects.create(epoch="one", last_id=f"{now.timestamp() * 1000:.0f}-0", updated_at=now, shard=0)
 month = timedelta(days=31)
 APIKey.objects.filter(pk=1).update(expires_at=now + timedelta(days=2), created_at=now - month)
+KeyLimit.objects.create(api_key_id=2, name="second", requests=30)
 keys.rotate(2, timedelta(hours=1), actor)
 keys.pause(3, actor)
 TierPrice.objects.update(valid_from=now - month)

@@ -17,6 +17,7 @@ PAGES = {
     "keys-none-found": f"{MANAGER}/apikey/?q=nothing",
     "key-add": f"{MANAGER}/apikey/add/",
     "key": f"{MANAGER}/apikey/1/change/",
+    "key-plan": f"{MANAGER}/apikey/2/edit/",
     "key-revoked": f"{MANAGER}/apikey/4/change/",
     "key-replaced": f"{MANAGER}/apikey/2/change/?range=1h",
     "key-edit": f"{MANAGER}/apikey/1/edit/",
@@ -32,6 +33,7 @@ PAGES = {
     "key-import": f"{MANAGER}/apikey/import/",
     "tiers": f"{MANAGER}/tier/",
     "tier": f"{MANAGER}/tier/1/change/",
+    "tier-limits": f"{MANAGER}/tier/3/change/",
     "tier-delete": f"{MANAGER}/tier/1/delete/",
     "requests": f"{MANAGER}/requestlog/",
     "requests-of-a-key": f"{MANAGER}/requestlog/?range=7d&api_key=1",
@@ -140,6 +142,16 @@ def test_a_form_says_what_is_wrong(visit):
     visit.page.click("[name=_save]")
     visit.page.wait_for_selector(".errornote")
     visit.check("key-add-wrong")
+
+
+def test_a_limit_is_added_to_a_tier_and_says_what_is_wrong(visit):
+    visit.go(f"{MANAGER}/tier/1/change/")
+    visit.page.get_by_text("Add another Limit").click()
+    visit.page.fill("#id_limits-0-name", "default")
+    visit.page.fill("#id_limits-0-requests", "10")
+    visit.page.click("[name=_save]")
+    visit.page.wait_for_selector(".errornote")
+    visit.check("tier-limit-wrong")
 
 
 def test_what_is_selected_offers_its_actions(visit):

@@ -78,6 +78,7 @@ def test_an_edit_in_the_admin_reaches_every_worker_within_a_second(platform, sit
         for client in clients * 4:
             assert spend(client, key).json()["tier"] == "free"
         fields = {"name": "edited", "tier": site.tier_id("pro"), "is_active": "on"}
+        fields |= {"limits-TOTAL_FORMS": "0", "limits-INITIAL_FORMS": "0"}
         answer = site.post(f"/admin/api_manager/apikey/{key_id}/change/", **fields)
         assert answer.status_code == 302, answer.text
         edited = time.monotonic()

@@ -1,5 +1,6 @@
 """Keys: the list, the form and the actions. One key's pages are in ``key_pages`` and ``key_actions``."""
 
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -19,6 +20,7 @@ from .bulk import BulkPages
 from .filters import AttentionFilter, StatusFilter
 from .importing import ImportPages
 from .issuing import Operation
+from .limits import KeyLimitInline, save_all
 
 
 @admin.register(APIKey)
@@ -40,6 +42,10 @@ class KeyAdmin(BulkPages, ImportPages):
         ("Limits", {"fields": ("tier", "requests_per_hour", "burst")}),
         ("Access", {"fields": ("is_active", "expires_at", "allowed_cidrs")}),
     )
+
+    def get_inlines(self, request: HttpRequest, obj: APIKey | None) -> Any:  # noqa: ARG002  # Django names them
+        """A new key has no limits of its own yet: they stand for its tier's, which is being chosen."""
+        return [KeyLimitInline] if obj else []
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -91,13 +97,16 @@ class KeyAdmin(BulkPages, ImportPages):
         activity = getattr(key, "activity", None)
         return display_for_value(activity and activity.last_used_at, "never")
 
-    def save_model(self, request: HttpRequest, obj: APIKey, form: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
-        """Issues a new key, or saves what was changed."""
-        actor = Actor.of_request(request)
+    def save_model(self, request: HttpRequest, obj: APIKey, form: Any, change: bool) -> None:  # noqa: ARG002, FBT001  # Django's signature
+        """Issues a new key; what was changed of an old one is saved with its limits, in ``save_related``."""
+        if not change:
+            self.remember(request, keys.issue(obj, Actor.of_request(request)))
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
+        """Saves what was changed of a key and of its own limits, with one audit event."""
         if change:
-            keys.update(obj, form.changed_data, actor)
-        else:
-            self.remember(request, keys.issue(obj, actor))
+            save_limits = partial(save_all, formsets)
+            keys.update(form.instance, form.changed_data, Actor.of_request(request), save_limits)
 
     @admin.action(description="Activate selected keys", permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> None:

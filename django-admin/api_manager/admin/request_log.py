@@ -119,9 +119,14 @@ class RequestLogAdmin(RequestPages, ReadOnlyAdmin[RequestLog]):
 
     @admin.display(description="status")
     def outcome(self, row: RequestLog) -> SafeString:
-        """What was decided, in a number and a word."""
+        """What was decided, in a number and a word, and the limits of a plan that had no room."""
         code = row.status_code
-        return format_html('<span class="status status-{}">{} {}</span>', code, code, OUTCOMES.get(code, ""))
+        said = format_html('<span class="status status-{}">{} {}</span>', code, code, OUTCOMES.get(code, ""))
+        if not row.violated:
+            return said
+        names = [name for name in row.violated if not name.startswith("~")]
+        names += [f"{name[1:]} (shadow)" for name in row.violated if name.startswith("~")]
+        return format_html('{} <span class="violated">{}</span>', said, ", ".join(names))
 
     @admin.display(description="cost")
     def spent(self, row: RequestLog) -> str:

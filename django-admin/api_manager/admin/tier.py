@@ -1,6 +1,7 @@
 """Tiers."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +18,7 @@ from api_manager.forms import TierForm
 from api_manager.generic import ModelAdmin
 from api_manager.models import APIKey, Tier
 
+from .limits import TierLimitInline, save_all
 from .links import keys_of_tier_url
 
 
@@ -26,13 +28,14 @@ class TierAdmin(ModelAdmin[Tier]):
 
     form = TierForm
     empty_hint = "Add a tier: every key needs one."
-    list_display = ("name", "rate", "capacity", "price", "keys", "description")
+    list_display = ("name", "rate", "capacity", "further", "price", "keys", "description")
     readonly_fields = ("created_at", "updated_at")
+    inlines = (TierLimitInline,)
     search_fields = ("name", "description")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tier]:
         """Tiers with the number of their keys."""
-        return super().get_queryset(request).annotate(key_count=Count("keys"))
+        return super().get_queryset(request).annotate(key_count=Count("keys")).prefetch_related("limits")
 
     @admin.display(description="requests per hour", ordering="requests_per_hour")
     def rate(self, tier: Tier) -> str:
@@ -49,16 +52,25 @@ class TierAdmin(ModelAdmin[Tier]):
         """What a key costs a month, without what is beyond the included requests."""
         return f"{intcomma(audit.plain(tier.price_per_month))} {settings.CURRENCY}"
 
+    @admin.display(description="further limits")
+    def further(self, tier: Tier) -> str:
+        """Their names; a shadow says that it is one."""
+        names = [f"{limit} (shadow)" if limit.is_shadow else str(limit) for limit in tier.limits.all()]
+        return ", ".join(names) or self.get_empty_value_display()
+
     @admin.display(ordering="key_count")
     def keys(self, tier: Tier) -> SafeString:
         """How many keys have the tier, and the way to them."""
         count = getattr(tier, "key_count", 0)
         return format_html('<a href="{}">{}</a>', keys_of_tier_url(tier), intcomma(count))
 
-    def save_model(self, request: HttpRequest, obj: Tier, _form: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
-        """Saves with an audit event."""
+    def save_model(self, _request: HttpRequest, _obj: Tier, _form: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
+        """Leaves it to ``save_related``, so that one audit event tells of the tier and its limits."""
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
+        """Saves the tier and its limits, with an audit event."""
         save = tiers.update if change else tiers.create
-        save(obj, Actor.of_request(request))
+        save(form.instance, Actor.of_request(request), partial(save_all, formsets))
 
     def delete_model(self, request: HttpRequest, obj: Tier) -> None:
         """Deletes with an audit event."""

@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import Final
 
 from ratelimiter.errors import Unauthenticated
-from ratelimiter.limiter.decision import Decision
+from ratelimiter.limiter.decision import DEFAULT, Decision
 
 from .edge import PROBLEM_JSON
-from .headers import POLICY_NAME, rate_limit_headers
+from .headers import Told, headers_of_all, rate_limit_headers, told
 
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 """The problem type that draft-ietf-httpapi-ratelimit-headers registers."""
@@ -21,19 +21,24 @@ Answer = tuple[int, bytes, bytes]
 """Status, headers as lines, body."""
 
 _FIELDS: Final = b'"allowed": %b, "tier": %b, "limit": %d, "remaining": %d, "reset_after_seconds": %d}'
+_LIMIT: Final = b'{"name": %b, "limit": %d, "remaining": %d, "reset_after_seconds": %d}'
 _DECISION: Final = b"{" + _FIELDS
-_DENIAL: Final = (
-    json.dumps(
-        {
-            "type": QUOTA_EXCEEDED,
-            "title": "The quota is exceeded",
-            "status": 429,
-            "detail": "The bucket does not hold %d token(s) now; try again in %d s.",
-            "violated-policies": [POLICY_NAME],
-        }
-    ).encode()[:-1]
-    + b", "
-    + _FIELDS
+
+
+def _denial(detail: str, violated: list[str]) -> bytes:
+    problem = {
+        "type": QUOTA_EXCEEDED,
+        "title": "The quota is exceeded",
+        "status": 429,
+        "detail": detail,
+        "violated-policies": violated,
+    }
+    return json.dumps(problem).encode()[:-1] + b", "
+
+
+_DENIAL: Final = _denial("The bucket does not hold %d token(s) now; try again in %d s.", [DEFAULT]) + _FIELDS
+_DENIAL_OF_ALL: Final = (
+    _denial("%d token(s) are more than is left of %b; try again in %d s.", []).replace(b"[]", b"[%b]") + b"%b"
 )
 
 
@@ -43,6 +48,11 @@ def decision_answer(tier: str, decision: Decision, identifier: str, mode: str | 
     ``identifier`` is the request's id; ``mode`` says how it was decided, if not by Redis.
     """
     allowed = b"true" if decision.allowed else b"false"
+    if decision.others:
+        limits = told(decision)
+        body = b"{" + _fields_of_all(tier, decision, *limits)
+        lines = headers_of_all(decision, *limits)
+        return 200, _headers(b"application/json", body, decision, identifier, mode, lines), body
     body = _DECISION % (
         allowed,
         _json(tier),
@@ -55,6 +65,17 @@ def decision_answer(tier: str, decision: Decision, identifier: str, mode: str | 
 
 def denial_answer(tier: str, decision: Decision, identifier: str, mode: str | None = None) -> Answer:
     """What a denied request is answered: a problem document with the decision's fields."""
+    if decision.others:
+        limits, violated = told(decision), decision.violated
+        body = _DENIAL_OF_ALL % (
+            decision.cost,
+            _json(", ".join(violated))[1:-1],
+            decision.wait_seconds,
+            b", ".join(map(_json, violated)),
+            _fields_of_all(tier, decision, *limits),
+        )
+        lines = headers_of_all(decision, *limits)
+        return 429, _headers(PROBLEM_JSON, body, decision, identifier, mode, lines), body
     body = _DENIAL % (
         decision.cost,
         decision.retry_after_seconds,
@@ -80,13 +101,41 @@ def _unauthenticated(detail: str, challenge: str) -> tuple[bytes, bytes, bytes]:
     return before, b"\r\nwww-authenticate: %b\r\n" % challenge.encode(), body
 
 
-def _headers(media_type: bytes, body: bytes, decision: Decision, identifier: str, mode: str | None) -> bytes:
+def _fields_of_all(tier: str, decision: Decision, limits: list[Told], tightest: Told) -> bytes:
+    """The fields of the limit that holds the least, and then those of each."""
+    _, level, remaining = tightest
+    fields = _FIELDS % (
+        b"true" if decision.allowed else b"false",
+        _json(tier),
+        level.policy.capacity,
+        remaining,
+        level.reset_after_seconds,
+    )
+    each = b", ".join(
+        [
+            _LIMIT % (_json(name), level.policy.capacity, remaining, level.reset_after_seconds)
+            for name, level, remaining in limits
+        ]
+    )
+    return fields[:-1] + b', "limits": [' + each + b"]}"
+
+
+def _headers(
+    media_type: bytes,
+    body: bytes,
+    decision: Decision,
+    identifier: str,
+    mode: str | None,
+    rate_limit_lines: bytes | None = None,
+) -> bytes:
     lines = b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b" % (
         media_type,
         len(body),
         identifier.encode(),
-        rate_limit_headers(decision),
+        rate_limit_headers(decision) if rate_limit_lines is None else rate_limit_lines,
     )
+    if decision.is_replayed:
+        lines += b"idempotency-replayed: true\r\n"
     return lines if mode is None else lines + b"x-ratelimit-mode: %b\r\n" % mode.encode()
 
 

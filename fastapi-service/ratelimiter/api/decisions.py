@@ -1,10 +1,11 @@
 """The data plane: ``POST /api/request`` spends a key's tokens, ``GET /api/check`` shows its quota."""
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from time import perf_counter
 from typing import Final
+from urllib.parse import parse_qs
 
 import structlog
 from pydantic import ValidationError
@@ -25,8 +26,8 @@ from ratelimiter.keys.directory import KeyDirectory
 from ratelimiter.keys.record import KeyRecord
 from ratelimiter.limiter.decision import Decision
 from ratelimiter.limiter.fallback import Fallback, Mode
-from ratelimiter.limiter.policy import Policy
-from ratelimiter.limiter.token_bucket import TokenBucket
+from ratelimiter.limiter.plan import Limits
+from ratelimiter.limiter.token_bucket import Once, TokenBucket
 from ratelimiter.protocol import send_whole
 from ratelimiter.request_log import record
 from ratelimiter.request_log.coalescer import Coalescer
@@ -34,6 +35,8 @@ from ratelimiter.request_log.coalescer import Coalescer
 from . import edge
 from .answers import Answer, decision_answer, denial_answer, unauthenticated_answer
 from .authentication import authenticate, require_usable
+from .idempotency import once_of
+from .plans import limits_at, policy_of, require_reachable
 from .schemas import DecisionRequest, field_errors
 
 REQUEST_PATH: Final = "/api/request"
@@ -102,55 +105,91 @@ class DecisionApi:
         body = await edge.read_body(headers, receive)
         asked = _parse(body) if body else _DEFAULT_REQUEST
         cost, endpoint = asked.cost, asked.endpoint
-        policy = Policy.of(key.requests_per_hour, key.burst)
-        if cost > policy.capacity:
-            raise InvalidInput.at("cost", f"must be at most the burst, {policy.capacity}")
-        decision = self._bucket.denials.find(key.subject, policy, cost)
+        policy, limits = policy_of(key), limits_at(key, endpoint)
+        require_reachable(cost, policy, limits)
+        once = once_of(headers, cost, endpoint)
+        decision = self._bucket.denials.find(key.subject, policy, cost, limits)
+        if decision is not None and once is not None:
+            decision = await self._replay_or_deny(key.subject, decision, limits, once)
         if decision is not None:
-            self._coalescer.add(key.subject, key.id, endpoint, cost, decision.remaining, address)
+            if decision.is_replayed:
+                return self._answer(key.tier, decision, identifier)
+            self._coalesce(key, endpoint, cost, decision, address)
             self._tally.cached_denial(key.tier)
+            self._tell_shadows(key.tier, decision)
             return denial_answer(key.tier, decision, identifier)
         entry = record.encode(key.id, cost, address, endpoint)
         try:
-            decision = await self._bucket.take(key.subject, policy, cost, entry)
+            decision = await self._bucket.take(key.subject, policy, cost, entry, limits, once)
         except LimiterUnavailable as exc:
             mode = Mode(key.fallback)
             if mode is Mode.CLOSED:
                 raise
-            decision = self._fallback.take(mode, key.subject, policy, cost)
-            if decision.allowed:
-                self._bucket.append(key.subject, entry, b"200 %d" % decision.remaining)
-            elif not isinstance(exc, LimiterAway):
-                # Redis may have recorded it: then its id tells, which one that is counted with others loses.
-                self._bucket.append(key.subject, entry, b"429 %d" % decision.remaining)
+            decision = self._fallback.take(mode, key.subject, policy, cost, limits)
+            # Where Redis may have recorded it its id tells, which a denial that is counted with others loses.
+            if decision.allowed or not isinstance(exc, LimiterAway):
+                self._bucket.append(key.subject, entry, decision.outcome)
             else:
-                self._coalescer.add(key.subject, key.id, endpoint, cost, decision.remaining, address)
-            return self._fallback_answer(key.tier, decision, identifier, mode)
-        if decision.allowed:
-            self._tally.decision(key.tier, "allowed")
-            return decision_answer(key.tier, decision, identifier)
-        self._tally.decision(key.tier, "limited")
-        return denial_answer(key.tier, decision, identifier)
+                self._coalesce(key, endpoint, cost, decision, address)
+            if limits.has_quotas:
+                metrics.QUOTAS_UNASKED.inc()
+            if once is not None:
+                metrics.UNREMEMBERED.inc()
+            return self._answer(key.tier, decision, identifier, mode)
+        return self._answer(key.tier, decision, identifier)
+
+    async def _replay_or_deny(
+        self, subject: int, denial: Decision, limits: Limits, once: Once
+    ) -> Decision | None:
+        """A denial from memory, unless its idempotency key was admitted before; ``None``: a take has to tell.
+
+        Redis is asked, but not to record: a flood of denials is not to fill the log by way of such keys.
+        """
+        try:
+            found = await self._bucket.peek(subject, denial.policy, denial.cost, limits, once)
+        except LimiterUnavailable:
+            return None
+        if found.is_replayed:
+            return found
+        return None if found.allowed else denial
 
     async def _check(self, scope: Scope, headers: edge.Headers, identifier: str) -> Answer:
         key = await self._key(headers)
         require_usable(key, scope)
-        policy = Policy.of(key.requests_per_hour, key.burst)
+        policy, limits = policy_of(key), limits_at(key, _endpoint(scope))
         try:
-            decision = await self._bucket.peek(key.subject, policy)
+            decision = await self._bucket.peek(key.subject, policy, 1, limits)
         except LimiterUnavailable:
             mode = Mode(key.fallback)
             if mode is Mode.CLOSED:
                 raise
-            return decision_answer(key.tier, self._fallback.peek(mode, key.subject, policy), identifier, mode)
+            decision = self._fallback.peek(mode, key.subject, policy, 1, limits)
+            return decision_answer(key.tier, decision, identifier, mode)
         return decision_answer(key.tier, decision, identifier)
 
-    def _fallback_answer(self, tier: str, decision: Decision, identifier: str, mode: Mode) -> Answer:
-        outcome = "allowed" if decision.allowed else "limited"
-        metrics.FALLBACK_DECISIONS.labels(mode, outcome).inc()
-        self._tally.decision(tier, outcome)
+    def _answer(self, tier: str, decision: Decision, identifier: str, mode: Mode | None = None) -> Answer:
+        """Count a decision, and say it."""
+        if decision.is_replayed:
+            metrics.REPLAYS.inc()
+        else:
+            outcome = "allowed" if decision.allowed else "limited"
+            if mode is not None:
+                metrics.FALLBACK_DECISIONS.labels(mode, outcome).inc()
+            self._tally.decision(tier, outcome)
+            self._tell_shadows(tier, decision)
         answer = decision_answer if decision.allowed else denial_answer
         return answer(tier, decision, identifier, mode)
+
+    def _coalesce(
+        self, key: KeyRecord, endpoint: str, cost: int, denial: Decision, address: str | None
+    ) -> None:
+        """Record a denial that was decided here, perhaps with others."""
+        self._coalescer.add(key.subject, key.id, endpoint, cost, denial.remaining, address, denial.marks)
+
+    def _tell_shadows(self, tier: str, decision: Decision) -> None:
+        if decision.others:
+            for name in decision.shadow_denials:
+                self._tally.shadow_denial(tier, name)
 
     async def _record_refusal(self, key: KeyRecord, address: str | None) -> None:
         entry = record.encode(key.id, 1, address, REQUEST_PATH)
@@ -168,6 +207,14 @@ class DecisionApi:
 def _require_method(method: str, path: str) -> None:
     if method != _METHODS[path]:
         raise MethodNotAllowed(f"{path} answers {_METHODS[path]} only.", {"Allow": _METHODS[path]})
+
+
+def _endpoint(scope: Scope) -> str:
+    """The endpoint that a look is for: ``?endpoint=…``, else a request's default."""
+    sent = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True).get("endpoint")
+    if sent is None:
+        return _DEFAULT_REQUEST.endpoint
+    return _validated(lambda: DecisionRequest.model_validate({"endpoint": sent[0]})).endpoint
 
 
 def _log_problem(error: ApiError, identifier: str, path: str) -> None:
@@ -189,8 +236,12 @@ def _log_problem(error: ApiError, identifier: str, path: str) -> None:
 
 
 def _parse(body: bytes) -> DecisionRequest:
+    return _validated(lambda: DecisionRequest.model_validate_json(body))
+
+
+def _validated(validate: Callable[[], DecisionRequest]) -> DecisionRequest:
     try:
-        return DecisionRequest.model_validate_json(body)
+        return validate()
     except ValidationError as exc:
         errors = exc.errors(include_url=False, include_context=False, include_input=False)
         if errors[0]["type"] == "json_invalid":

@@ -8,14 +8,17 @@ from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response, Se
 
 from ratelimiter.keys.management import KeyManager, Origin
 from ratelimiter.keys.tokens import Scope, TokenRecord
+from ratelimiter.limiter.decision import DEFAULT, Level
 from ratelimiter.limiter.policy import Policy
 from ratelimiter.limiter.token_bucket import TokenBucket
 from ratelimiter.models import APIKey
 
 from . import edge
 from .authorization import Authorizer
+from .plans import all_limits, policy_of
 from .schemas import (
     BucketAnswer,
+    BucketLimit,
     IssuedKey,
     KeyAnswer,
     KeyChange,
@@ -66,15 +69,22 @@ def make_router(authorizer: Authorizer, manager: KeyManager, bucket: TokenBucket
 
     @router.get("/{key_id}/bucket", dependencies=read)
     async def show_bucket(key_id: KeyId) -> BucketAnswer:
-        """Show what the key's bucket holds now; nothing is spent or recorded."""
+        """Show what the key's bucket and further limits hold now; nothing is spent or recorded."""
         key = await asyncio.to_thread(manager.record, key_id)
-        now = await bucket.peek(key.subject, Policy.of(key.requests_per_hour, key.burst))
+        now = await bucket.peek(key.subject, policy_of(key), 1, all_limits(key))
         return BucketAnswer(
             limit=now.policy.capacity,
             remaining=now.remaining,
             full_at=now.full_at,
             full_in_seconds=now.reset_after_seconds,
             as_of=now.as_of,
+            limits=[
+                _level(DEFAULT, now, None, is_shadow=False),
+                *(
+                    _level(limit.name, level, limit.prefix or None, is_shadow=limit.is_shadow)
+                    for limit, level in now.others
+                ),
+            ],
         )
 
     @router.patch("/{key_id}", dependencies=write)
@@ -108,13 +118,24 @@ def make_router(authorizer: Authorizer, manager: KeyManager, bucket: TokenBucket
 
     @router.post("/{key_id}/reset", status_code=204, response_class=Response, dependencies=write)
     async def reset_key(key_id: KeyId, origin: FromHere) -> None:
-        """Fill the key's bucket."""
-        subject = await asyncio.to_thread(manager.record_reset, key_id, origin)
-        await bucket.reset(subject)
+        """Fill the key's buckets; of its quotas, none is spent any more."""
+        key = await asyncio.to_thread(manager.record_reset, key_id, origin)
+        await bucket.reset(key.subject, all_limits(key))
         # Only now: a worker that heard of it before could be denied once more, and remember that.
         await asyncio.to_thread(manager.announce_reset, key_id)
 
     return router
+
+
+def _level(name: str, level: Level, prefix: str | None, *, is_shadow: bool) -> BucketLimit:
+    return BucketLimit(
+        name=name,
+        limit=level.policy.capacity,
+        remaining=level.remaining,
+        reset_after_seconds=level.reset_after_seconds,
+        endpoint_prefix=prefix,
+        is_shadow=is_shadow,
+    )
 
 
 def _issued(key: APIKey, secret: str) -> IssuedKey:
@@ -129,7 +150,7 @@ def _fields(key: APIKey) -> dict[str, Any]:
         "hint": key.hint,
         "tier": key.tier.name,
         "owner_email": key.owner_email,
-        "requests_per_hour": policy.requests_per_hour,
+        "requests_per_hour": policy.requests,
         "burst": policy.capacity,
         "overrides": {"requests_per_hour": key.requests_per_hour, "burst": key.burst},
         "is_active": key.is_active,

@@ -8,6 +8,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from ratelimiter.request_log.record import ENDPOINT_MAX_LENGTH
+
+from . import examples
 from .decisions import CHECK_PATH, REQUEST_PATH
 from .schemas import DecisionAnswer, DecisionRequest, Problem
 
@@ -21,8 +24,8 @@ _PROBLEMS: Final = {
     408: "The body takes over 5 s.",
     409: "What was asked does not fit the present state.",
     413: "The body is over 4 KiB; under `/api/keys`, over 16 KiB.",
-    422: "A field is wrong; `errors` names it.",
-    429: "The bucket does not hold the cost; nothing was spent.",
+    422: "A field is wrong; `errors` names it. Or the idempotency key was used with another request.",
+    429: "A limit does not hold the cost; nothing was spent. `violated-policies` names those.",
     500: "Something failed that should not have; the request id finds it in the log.",
     503: "PostgreSQL is away, or Redis is and the tier is closed; try again after `Retry-After` seconds.",
 }
@@ -35,8 +38,37 @@ _MANAGEMENT_PROBLEMS: Final = {
 }
 
 _INTEGER: Final = {"type": "integer", "minimum": 0}
+_IDEMPOTENCY_KEY: Final[Json] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": (
+        "A retry with the same key, endpoint and cost within five minutes gets the first answer and spends"
+        " nothing more (IETF draft). 1 to 255 visible ASCII characters, or so many in double quotes. Denials"
+        " are not remembered, since they spent nothing; and nothing is while Redis is away."
+    ),
+    "schema": {"type": "string", "minLength": 1, "maxLength": 257},
+    "example": '"order-4711"',
+}
+_ENDPOINT: Final[Json] = {
+    "name": "endpoint",
+    "in": "query",
+    "required": False,
+    "description": "For what the request would be: limits may hold for some endpoints only.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": ENDPOINT_MAX_LENGTH},
+    "example": "/v1/orders",
+}
+_REPLAYED: Final[dict[str, Json]] = {
+    "Idempotency-Replayed": {
+        "description": "Only where it is the first answer again: nothing was spent.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
 _RATE_LIMIT_HEADERS: Final[dict[str, Json]] = {
-    "X-RateLimit-Limit": {"description": "The burst: tokens a full bucket holds.", "schema": _INTEGER},
+    "X-RateLimit-Limit": {
+        "description": "The burst: tokens a full bucket holds. Of a plan, by the limit that holds the least.",
+        "schema": _INTEGER,
+    },
     "X-RateLimit-Remaining": {"description": "Whole tokens left.", "schema": _INTEGER},
     "X-RateLimit-Reset": {"description": "Unix time at which the bucket is full again.", "schema": _INTEGER},
     "X-RateLimit-Mode": {
@@ -44,14 +76,25 @@ _RATE_LIMIT_HEADERS: Final[dict[str, Json]] = {
         "schema": {"type": "string", "enum": ["local", "open"]},
     },
     "RateLimit-Policy": {
-        "description": "`q`: the burst; `w`: seconds in which an empty bucket refills (IETF draft).",
+        "description": (
+            "Of each limit that can deny: `q`, the burst or quota; `w`, seconds in which an empty bucket"
+            " refills, or of the period (IETF draft)."
+        ),
         "schema": {"type": "string"},
-        "example": '"default";q=100;w=3600',
+        "examples": {
+            "one bucket": {"value": '"default";q=100;w=3600'},
+            "a plan": {"value": ", ".join(item for item, _ in examples.PLAN)},
+        },
     },
     "RateLimit": {
-        "description": "`r`: whole tokens left; `t`: seconds until one more (IETF draft).",
+        "description": (
+            "Of each of them: `r`, whole tokens left; `t`, seconds until there are more (IETF draft)."
+        ),
         "schema": {"type": "string"},
-        "example": '"default";r=57;t=12',
+        "examples": {
+            "one bucket": {"value": '"default";r=57;t=12'},
+            "a plan": {"value": ", ".join(item for _, item in examples.PLAN)},
+        },
     },
 }
 _REQUEST_ID: Final[dict[str, Json]] = {
@@ -187,7 +230,12 @@ def _problem(status: int, headers: Json, texts: Mapping[int, str] = _PROBLEMS) -
 def _data_plane() -> Json:
     answer = {
         "headers": _REQUEST_ID | _RATE_LIMIT_HEADERS,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/DecisionAnswer"}}},
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/DecisionAnswer"},
+                "examples": examples.DECISIONS,
+            }
+        },
     }
     always = {str(status): _problem(status, _MORE_HEADERS.get(status, {})) for status in (401, 403, 500, 503)}
     spending = {str(status): _problem(status, {}) for status in (400, 408, 413, 422)}
@@ -199,14 +247,20 @@ def _data_plane() -> Json:
             | {
                 "operationId": "spend",
                 "summary": "Spend tokens",
-                "description": "Asks for the cost; if the key's bucket holds it, it is spent. Recorded.",
+                "description": (
+                    "Asks for the cost; if all limits that hold for the endpoint have room for it, it is"
+                    " spent of each, else of none. Recorded."
+                ),
+                "parameters": [_IDEMPOTENCY_KEY],
                 "requestBody": {
                     "required": False,
                     "content": {
                         "application/json": {"schema": {"$ref": "#/components/schemas/DecisionRequest"}}
                     },
                 },
-                "responses": {"200": {"description": "Admitted."} | answer}
+                "responses": {
+                    "200": {"description": "Admitted."} | answer | {"headers": answer["headers"] | _REPLAYED}
+                }
                 | spending
                 | always
                 | {"429": denial},
@@ -217,6 +271,7 @@ def _data_plane() -> Json:
             | {
                 "operationId": "check",
                 "summary": "See the quota",
+                "parameters": [_ENDPOINT],
                 "description": (
                     "What a request of cost 1 would be told now; nothing is spent or recorded. Always "
                     "200: `allowed` says whether it would pass, `Retry-After` comes along if not."
@@ -226,6 +281,7 @@ def _data_plane() -> Json:
                     | answer
                     | {"headers": _REQUEST_ID | _RATE_LIMIT_HEADERS | _RETRY_AFTER}
                 }
+                | {"422": _problem(422, {})}
                 | always,
             }
         },

@@ -125,14 +125,28 @@ class DecisionRequest(_Body):
     cost: Annotated[int, Field(strict=True, ge=1, le=MAX_BURST)] = Field(1, description="Tokens it spends.")
 
 
+class LimitLevel(BaseModel):
+    """What one limit of a plan holds."""
+
+    name: str = Field(description="`default` is the tier's bucket.")
+    limit: int = Field(description="Tokens a full bucket holds, or a period has.")
+    remaining: int = Field(description="Whole tokens left.")
+    reset_after_seconds: int = Field(
+        description="Seconds until the bucket is full again, or the period ends."
+    )
+
+
 class DecisionAnswer(BaseModel):
-    """Whether the request goes on, and what the bucket holds after."""
+    """Whether the request goes on, and what is left after: of a plan, by the limit that holds the least."""
 
     allowed: bool
     tier: str
-    limit: int = Field(description="The burst: tokens a full bucket holds.")
+    limit: int = Field(description="The burst: tokens a full bucket holds; of a quota, those of its period.")
     remaining: int = Field(description="Whole tokens left.")
     reset_after_seconds: int = Field(description="Seconds until the bucket is full again.")
+    limits: list[LimitLevel] | None = Field(
+        None, description="Of a plan: all limits that hold for the endpoint and can deny."
+    )
 
 
 class KeyCreate(_Body):
@@ -229,6 +243,13 @@ class KeyPage(BaseModel):
     next_cursor: int | None = Field(description="Ask with cursor=… for what follows; null: that was all.")
 
 
+class BucketLimit(LimitLevel):
+    """What one limit of a key's plan holds, whatever the endpoint."""
+
+    endpoint_prefix: str | None = Field(description="Holds for endpoints that begin with it; null: for all.")
+    is_shadow: bool = Field(description="It is only tried, and denies nothing.")
+
+
 class BucketAnswer(BaseModel):
     """What a key's bucket holds now; keys that were rotated share one, with the newest key's limits."""
 
@@ -237,6 +258,9 @@ class BucketAnswer(BaseModel):
     full_at: datetime | None = Field(description="When it is full again, UTC; null: it is.")
     full_in_seconds: int = Field(description="Seconds until then, rounded up; 0: it is full.")
     as_of: datetime = Field(description="Now, by Redis's clock, UTC.")
+    limits: list[BucketLimit] = Field(
+        description="The bucket as `default`, and all further limits of the plan."
+    )
 
 
 class UsageHour(BaseModel):

@@ -6,11 +6,12 @@ records of the keys in use, so that a request costs no query; ``store`` reads th
 for edits.
 ``management`` is what the management API does to keys, ``tokens`` who may ask it to.
 
-**Freshness.** Every edit of a key or tier, whoever makes it, is announced by a trigger (NOTIFY), and
-with a key those that it replaced, since a chain of rotations has the limits of its newest key;
-the directory drops that key, or reads all again after an edit of a tier. The listening connection
-is asked for a sign of life every second; while none comes, and whenever it has been made anew, all
-cached keys are read again, while serving goes on; if that fails, it is tried again until it is done.
+**Freshness.** Every edit of a key, a tier or their limits, whoever makes it, is announced by a trigger
+(NOTIFY), and with a key those that it replaced, since a chain of rotations has the limits of its newest
+key; the directory drops that key, or reads all again after an edit of a tier or its limits.
+The listening connection is asked for a sign of life every second; while none comes, and whenever it has
+been made anew, all cached keys are read again, while serving goes on; if that fails, it is tried again until
+it is done.
 
 **Concurrency.** A key that is not cached is read once however many requests wait for it. News that
 arrive while a read is under way make it read again, so that nothing stale is ever cached.

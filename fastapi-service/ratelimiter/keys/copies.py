@@ -14,18 +14,19 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Final, Literal, cast
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ratelimiter import metrics, redis_keys
 from ratelimiter.bounds import MAX_BURST, MAX_REQUESTS_PER_HOUR
 
-from .record import KeyRecord
+from .record import KeyRecord, LimitRecord
 
 LIFETIME_SECONDS: Final = 30 * 3600
 """A day, and some hours until the next refresh."""
@@ -41,6 +42,17 @@ log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 _Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 
+def _bucket_or_quota(limit: LimitRecord) -> LimitRecord:
+    if (limit.window_seconds is None) is (limit.period is None):
+        raise ValueError("a limit has either a window or a period")
+    return limit
+
+
+@lru_cache(maxsize=4096)
+def _shared(limits: tuple[LimitRecord, ...]) -> tuple[LimitRecord, ...]:
+    return limits
+
+
 class _Copy(BaseModel):
     """A copy as it is written: what is not of this form was written by nobody here, or by another version.
 
@@ -54,6 +66,9 @@ class _Copy(BaseModel):
     tier: Annotated[str, Field(min_length=1, max_length=50)]
     requests_per_hour: Annotated[int, Field(ge=1, le=MAX_REQUESTS_PER_HOUR)]
     burst: Annotated[int, Field(ge=1, le=MAX_BURST)] | None
+    limits: Annotated[
+        tuple[Annotated[LimitRecord, AfterValidator(_bucket_or_quota)], ...], AfterValidator(_shared)
+    ]
     fallback: Literal["local", "closed", "open"]
     is_active: bool
     is_revoked: bool

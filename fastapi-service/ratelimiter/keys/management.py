@@ -143,13 +143,13 @@ class KeyManager:
             raise NotFound(f"There is no key {key_id}.")
         return found[0]
 
-    def record_reset(self, key_id: int, origin: Origin) -> int:
-        """Note that a key's bucket is being filled; returns the bucket's subject."""
-        subject = self.record(key_id).subject
+    def record_reset(self, key_id: int, origin: Origin) -> KeyRecord:
+        """Note that a key's bucket is being filled; returns what the data plane knows of the key."""
+        record = self.record(key_id)
         with self._session() as session:
             _audit(session, "reset", key_id, {}, origin)
             session.commit()
-        return subject
+        return record
 
     def announce_reset(self, key_id: int) -> None:
         """Tell every worker that a key's bucket has been filled, which no trigger sees."""

@@ -1,8 +1,28 @@
 """What the data plane knows of a key."""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field
+
+from ratelimiter.bounds import MAX_BURST, MAX_REQUESTS_PER_HOUR, MAX_WINDOW_SECONDS
 
 from . import cidrs
+
+
+class LimitRecord(NamedTuple):
+    """A further limit of a key's tier, with the key's own numbers where it has any.
+
+    It has a window, or a period; the bounds are the schema's.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+    requests: Annotated[int, Field(ge=1, le=MAX_REQUESTS_PER_HOUR)]
+    window_seconds: Annotated[int, Field(ge=1, le=MAX_WINDOW_SECONDS)] | None
+    burst: Annotated[int, Field(ge=1, le=MAX_BURST)] | None
+    period: Literal["day", "month"] | None
+    endpoint_prefix: Annotated[str, Field(min_length=1, max_length=200)] | None
+    is_shadow: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,8 +30,9 @@ class KeyRecord:
     """A key as the directory caches it.
 
     ``subject`` owns the bucket: the first key of the chain of rotations. One bucket knows one policy, so
-    ``tier``, ``requests_per_hour`` and ``burst`` are those of the chain's newest key, whatever its state
-    (its own, else its tier's); ``burst`` is ``None`` where it is as many as requests per hour.
+    ``tier``, ``requests_per_hour``, ``burst`` and ``limits`` are those of the chain's newest key, whatever
+    its state (its own, else its tier's); ``burst`` is ``None`` where it is as many as requests per hour.
+    Keys with the same limits share one tuple of them.
     ``fallback``, what holds without Redis, is that tier's, too. The rest is the key's own. ``expires_at``
     is in Unix seconds; ``allowed_cidrs`` is empty where the key may be used from anywhere.
     """
@@ -22,6 +43,7 @@ class KeyRecord:
     tier: str
     requests_per_hour: int
     burst: int | None
+    limits: tuple[LimitRecord, ...]
     fallback: str
     is_active: bool
     is_revoked: bool

@@ -1,7 +1,9 @@
 """Reads keys for the directory. It blocks, so it runs in threads."""
 
+import json
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import ip_network
 from typing import Any, Final
 
@@ -16,19 +18,22 @@ from sqlalchemy import (
     ScalarSelect,
     Select,
     SQLColumnExpression,
+    Text,
     any_,
     bindparam,
+    cast,
     func,
     select,
     text,
 )
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import aliased
 
-from ratelimiter.models import APIKey, ForeignFormat, Tier
+from ratelimiter.models import APIKey, ForeignFormat, KeyLimit, Tier, TierLimit
 
 from . import cidrs
 from .foreign import Format
-from .record import KeyRecord
+from .record import KeyRecord, LimitRecord
 
 
 class KeyStore:
@@ -98,6 +103,7 @@ def _with_chain(condition: ColumnElement[bool]) -> Select[Any]:
             Tier.name.label("tier"),
             func.coalesce(newest.requests_per_hour, Tier.requests_per_hour).label("requests_per_hour"),
             func.coalesce(newest.burst, Tier.burst).label("burst"),
+            _limits_of(newest).label("limits"),
             Tier.fallback,
             APIKey.is_active,
             APIKey.revoked_at.is_not(None).label("is_revoked"),
@@ -121,6 +127,26 @@ def _replaced_by(key_id: SQLColumnExpression[int]) -> ScalarSelect[int | None]:
 def _replacement_of(key_id: SQLColumnExpression[int]) -> ScalarSelect[int]:
     key = aliased(APIKey)
     return select(key.id).where(key.replaces_id == key_id).scalar_subquery()
+
+
+def _limits_of(key: type[APIKey]) -> ScalarSelect[str]:
+    """The limits of the key's tier in their order, the key's own numbers laid over, as a JSON text."""
+    limit = func.json_build_array(
+        TierLimit.name,
+        func.coalesce(KeyLimit.requests, TierLimit.requests),
+        TierLimit.window_seconds,
+        func.coalesce(KeyLimit.burst, TierLimit.burst),
+        TierLimit.period,
+        TierLimit.endpoint_prefix,
+        TierLimit.is_shadow,
+    )
+    return (
+        select(cast(func.json_agg(aggregate_order_by(limit, TierLimit.id)), Text))
+        .select_from(TierLimit)
+        .outerjoin(KeyLimit, (KeyLimit.api_key_id == key.id) & (KeyLimit.name == TierLimit.name))
+        .where(TierLimit.tier_id == key.tier_id)
+        .scalar_subquery()
+    )
 
 
 # Made once: to put one together costs as much as to run it.
@@ -147,6 +173,7 @@ def _record(row: Row[Any]) -> KeyRecord:
         tier=row.tier,
         requests_per_hour=row.requests_per_hour,
         burst=row.burst,
+        limits=_limits(row.limits),
         fallback=row.fallback,
         is_active=row.is_active,
         is_revoked=row.is_revoked,
@@ -154,3 +181,9 @@ def _record(row: Row[Any]) -> KeyRecord:
         # By hand a network of IPv4-mapped addresses may have been stored: it means that of IPv4.
         allowed_cidrs=tuple(cidrs.unmapped(ip_network(text)) for text in row.allowed_cidrs),
     )
+
+
+@lru_cache(maxsize=4096)
+def _limits(text: str | None) -> tuple[LimitRecord, ...]:
+    """The limits that a JSON text tells; the same ones each time, since thousands of keys share them."""
+    return tuple(LimitRecord(*fields) for fields in json.loads(text or "[]"))

@@ -3,7 +3,68 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND, Policy
+from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND, Limit, Policy, Quota
+
+DEFAULT: Final = "default"
+"""The name of a tier's first limit, its bucket."""
+
+
+class QuotaLevel(NamedTuple):
+    """What a request found, or left, of a quota: ``spent`` tokens of it are; the rest as in ``Decision``."""
+
+    allowed: bool
+    policy: Quota
+    cost: int
+    now: int
+    spent: int
+
+    @property
+    def remaining(self) -> int:
+        """Tokens left in the period; none where the quota was cut to fewer than are spent."""
+        return max(0, self.policy.capacity - self.spent)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the cost is left."""
+        return self.spent + self.cost <= self.policy.capacity
+
+    def later(self, ticks: int, cost: int) -> "QuotaLevel":
+        """What another cost would find so many ticks later, if nobody spends meanwhile."""
+        is_over = self.now + ticks >= self.policy.period.around(self.now)[1]
+        found = QuotaLevel(self.allowed, self.policy, cost, self.now + ticks, 0 if is_over else self.spent)
+        return found._replace(allowed=found.has_room)
+
+    @property
+    def window_seconds(self) -> int:
+        """How long the period is."""
+        begin, end = self.policy.period.around(self.now)
+        return (end - begin) // TICKS_PER_SECOND
+
+    @property
+    def reset_after_seconds(self) -> int:
+        """Seconds until nothing is spent, rounded up."""
+        return self._until_end if self.spent else 0
+
+    @property
+    def reset_at(self) -> int:
+        """The Unix time at which nothing is spent."""
+        ends = self.policy.period.around(self.now)[1]
+        return TICKS_EPOCH_SECONDS + _seconds(ends if self.spent else self.now)
+
+    @property
+    def next_token_after_seconds(self) -> int:
+        """Seconds until there are more tokens: until the period ends, rounded up; 0 if none is spent."""
+        return self.reset_after_seconds
+
+    @property
+    def retry_after_seconds(self) -> int:
+        """Seconds after which the same cost would be admitted, rounded up; 0 if it is now."""
+        return 0 if self.has_room else self._until_end
+
+    @property
+    def _until_end(self) -> int:
+        return _seconds(self.policy.period.around(self.now)[1] - self.now)
+
 
 _EPOCH: Final = datetime.fromtimestamp(TICKS_EPOCH_SECONDS, UTC)
 _TICKS_PER_MICROSECOND: Final = TICKS_PER_SECOND // 1_000_000
@@ -13,7 +74,9 @@ class Decision(NamedTuple):
     """Whether a request goes on, and what its bucket holds after.
 
     ``now`` is Redis's time of the decision and ``until_full`` how long until the bucket is full
-    again, both in ticks.
+    again, both in ticks. ``others`` are the tier's further limits that were asked with it, each with what it
+    holds by itself; there ``allowed`` says whether that one has room. ``is_replayed``: it is the answer that
+    an idempotency key was given before, and nothing was spent or recorded now.
     """
 
     allowed: bool
@@ -21,11 +84,18 @@ class Decision(NamedTuple):
     cost: int
     now: int
     until_full: int
+    others: "tuple[tuple[Limit, Level], ...]" = ()
+    is_replayed: bool = False
 
     @property
     def remaining(self) -> int:
         """Whole tokens left."""
         return (self.policy.refill_ticks - self.until_full) // self.policy.interval
+
+    @property
+    def window_seconds(self) -> int:
+        """How long an empty bucket takes to be full at the nominal rate, rounded up."""
+        return self.policy.window_seconds
 
     @property
     def reset_after_seconds(self) -> int:
@@ -58,6 +128,56 @@ class Decision(NamedTuple):
     def retry_after_seconds(self) -> int:
         """Seconds after which the same cost would be admitted, rounded up; 0 if it is now."""
         return max(0, _seconds(self.until_full + self.cost * self.policy.interval - self.policy.refill_ticks))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the bucket holds the cost."""
+        return self.until_full + self.cost * self.policy.interval <= self.policy.refill_ticks
+
+    def later(self, ticks: int, cost: int) -> "Decision":
+        """What another cost would find so many ticks later, if nobody spends meanwhile."""
+        until_full = max(0, self.until_full - ticks)
+        found = Decision(self.allowed, self.policy, cost, self.now + ticks, until_full)
+        return found._replace(allowed=found.has_room)
+
+    @property
+    def levels(self) -> "list[tuple[str, Level]]":
+        """What each limit that can deny holds, by its name; the default bucket first."""
+        others = [(limit.name, level) for limit, level in self.others if not limit.is_shadow]
+        return [(DEFAULT, self), *others]
+
+    @property
+    def violated(self) -> list[str]:
+        """The names of the limits that deny it."""
+        return [] if self.allowed else [name for name, level in self.levels if not level.has_room]
+
+    @property
+    def shadow_denials(self) -> list[str]:
+        """The names of the limits that would have denied it, had they been more than tried."""
+        return [limit.name for limit, level in self.others if limit.is_shadow and not level.allowed]
+
+    @property
+    def outcome(self) -> bytes:
+        """As the script records it."""
+        return b"%d %d%b" % (200 if self.allowed else 429, self.remaining, self.marks)
+
+    @property
+    def marks(self) -> bytes:
+        """The limits that have no room, as the script names them: those of a plan, a shadow with a ``~``."""
+        if not self.others:
+            return b""
+        marks = "".join(f" +{name}" for name in self.violated) + "".join(
+            f" ~{name}" for name in self.shadow_denials
+        )
+        return marks.encode()
+
+    @property
+    def wait_seconds(self) -> int:
+        """Seconds after which the same cost would be admitted by all limits, rounded up; 0 if it is now."""
+        return max(level.retry_after_seconds for _, level in self.levels)
+
+
+Level = Decision | QuotaLevel
 
 
 def _moment(ticks: int) -> datetime:

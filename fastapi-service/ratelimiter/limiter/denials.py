@@ -14,7 +14,8 @@ Redis's that jumps ahead, are so known a second late at the latest.
 from time import monotonic
 from typing import Final, NamedTuple
 
-from .decision import Decision
+from .decision import Decision, Level
+from .plan import NONE, Limits
 from .policy import TICKS_PER_SECOND, Policy
 
 MAX_AGE_SECONDS: Final = 1.0
@@ -44,7 +45,7 @@ class DenialCache:
         """How many subjects are remembered."""
         return len(self._entries)
 
-    def find(self, subject: int, policy: Policy, cost: int) -> Decision | None:
+    def find(self, subject: int, policy: Policy, cost: int, limits: Limits = NONE) -> Decision | None:
         """The denial that Redis would give now; ``None``: it has to be asked.
 
         ``until_full`` is what it was less what has surely come back since, so that waiting for
@@ -59,6 +60,8 @@ class DenialCache:
         if elapsed > MAX_AGE_SECONDS or known.policy != policy:
             del self._entries[subject]
             return None
+        if limits is not NONE or known.others:
+            return _find_together(entry, now, cost, limits)
         refill = policy.capacity * policy.interval
         if known.until_full - elapsed * _FASTER + cost * policy.interval <= refill:
             return None
@@ -78,3 +81,18 @@ class DenialCache:
         """Forget all, and do not keep what is being asked for now: something else added tokens."""
         self._entries.clear()
         self.edition += 1
+
+
+def _find_together(entry: _Denial, now: float, cost: int, limits: Limits) -> Decision | None:
+    """As ``find``, where further limits were asked, too: one that has surely no room is enough."""
+    known = entry.decision
+    if tuple(limit for limit, _ in known.others) != limits.limits:
+        return None
+    most = int((now - entry.asked) * _FASTER) + 1
+    levels: list[Level] = [known, *(level for limit, level in known.others if not limit.is_shadow)]
+    if all(level.later(most, cost).has_room for level in levels):
+        return None
+    least = int((now - entry.answered) * _SLOWER)
+    return known.later(least, cost)._replace(
+        allowed=False, others=tuple((limit, level.later(least, cost)) for limit, level in known.others)
+    )

@@ -3,6 +3,7 @@
 import asyncio
 from bisect import insort
 from collections import deque
+from collections.abc import Iterable
 from functools import partial
 from itertools import chain
 from time import monotonic, time
@@ -22,6 +23,9 @@ from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND
 
 MAX_BATCH: Final = 256
 """Takes a call carries at most: bounds how long one script holds Redis (some 3 ms)."""
+
+MAX_TOGETHER: Final = 2
+"""Items that belong together at most: a take and its idempotency key."""
 
 MAX_CALLS: Final = 4
 """Calls under way at most: while Redis works on one, the next are read, sent and answered."""
@@ -70,6 +74,10 @@ class Shard:
         """The name of a subject's bucket."""
         return redis_keys.bucket(self._shard, subject)
 
+    def once(self, subject: int, key: str) -> str:
+        """The name under which the first answer to a subject's idempotency key is remembered."""
+        return redis_keys.once(self._shard, subject, key)
+
     def submit(
         self, deadline: float, key: str, arguments: Arguments, future: "asyncio.Future[Answer]"
     ) -> None:
@@ -82,13 +90,24 @@ class Shard:
         batch.arguments += arguments
         batch.futures.append(future)
 
+    def submit_both(
+        self,
+        deadline: float,
+        items: Iterable[tuple[str, Arguments, "asyncio.Future[Answer]"]],
+    ) -> None:
+        """Have items decided that belong together, so that they share a call."""
+        if self._waiting and len(self._waiting[-1].futures) > MAX_BATCH - MAX_TOGETHER:
+            self._begin(deadline)
+        for key, arguments, future in items:
+            self.submit(deadline, key, arguments, future)
+
     def append(self, arguments: Arguments) -> None:
         """Have an outcome recorded, together with others."""
         if len(self._appended) >= self._max_appended:
             metrics.LOG_DROPPED.inc()
             return
         # What waits for a Redis that is away keeps its own time.
-        self._appended.append(timed(arguments, self._now()) if self.is_away else arguments)
+        self._appended.append(timed(arguments, self.now()) if self.is_away else arguments)
         self._see_to_appended()
 
     async def flush(self) -> None:
@@ -238,14 +257,14 @@ class Shard:
 
     def _note_time_of_appended(self) -> None:
         """What was appended just now will be recorded when Redis is back: it must not seem to be of then."""
-        now = self._now()
+        now = self.now()
         self._appended = deque(timed(item, now) for item in self._appended)
 
     def _fail_unsent(self, batch: Batch, cause: BaseException | None) -> None:
         self._appended.extendleft(reversed(batch.appended))
         batch.fail(cause)
 
-    def _now(self) -> int:
+    def now(self) -> int:
         """Redis's time in ticks, once it has been heard of: then no jump of this machine's time matters."""
         if self._clock.is_set:
             return self._clock.at(monotonic())

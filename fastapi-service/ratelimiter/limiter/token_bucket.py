@@ -1,19 +1,35 @@
 """Token buckets in Redis."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ratelimiter import redis_keys
+from ratelimiter.errors import IdempotencyKeyReused
 
-from .batch import Answer, away, unavailable
+from .batch import Answer, Arguments, away, unavailable
 from .decision import Decision
 from .denials import DenialCache
+from .plan import NONE, Limits
 from .policy import Policy
 from .shard import MAX_APPENDED, Shard
+
+ONCE_SECONDS: Final = 300
+"""How long the answer to an idempotency key is remembered."""
+
+SpentBefore = Callable[[int, Limits, int], Awaitable[Mapping[str, int]]]
+"""What a subject has spent of each quota by name, in the period around a time in ticks."""
+
+
+class Once(NamedTuple):
+    """A client's idempotency key, and what is asked with it, as a number below 2^53."""
+
+    key: str
+    asked: int
 
 
 class TokenBucket:
@@ -24,33 +40,126 @@ class TokenBucket:
     and a script that reaches Redis later does nothing.
     """
 
-    def __init__(self, redis: "Redis", *, shards: int, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        redis: "Redis",
+        *,
+        shards: int,
+        timeout_seconds: float,
+        spent_before: SpentBefore | None = None,
+    ) -> None:
         self._redis = redis
         self._timeout_seconds = timeout_seconds
         self._shards = [
             Shard(redis, shard, timeout_seconds, MAX_APPENDED // shards) for shard in range(shards)
         ]
+        self._spent_before = spent_before
         self.denials: Final = DenialCache()
 
-    async def take(self, subject: int, policy: Policy, cost: int, record: bytes) -> Decision:
-        """Spend ``cost`` tokens of the subject's bucket if it holds them, and record the outcome."""
+    async def take(
+        self,
+        subject: int,
+        policy: Policy,
+        cost: int,
+        record: bytes,
+        limits: Limits = NONE,
+        once: Once | None = None,
+    ) -> Decision:
+        """Spend ``cost`` tokens of the subject's bucket if it holds them, and record the outcome.
+
+        With further ``limits``, all are spent, or none is. What was admitted ``once`` with an idempotency
+        key is answered the same again for ``ONCE_SECONDS``, and spends nothing.
+
+        Raises:
+            LimiterUnavailable: it was not decided in time.
+            IdempotencyKeyReused: something else was asked with the idempotency key before.
+
+        """
         asked, edition = monotonic(), self.denials.edition
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         shard = self._shard(subject)
         if shard.is_away:
             raise away()
-        arguments = policy.capacity, policy.interval, cost, record
-        shard.submit(asked + self._timeout_seconds, shard.bucket(subject), arguments, future)
-        now, answer = await future
-        if answer >= 0:
-            return Decision(True, policy, cost, now, answer)  # noqa: FBT003  # the hot path: by position
-        decision = Decision(False, policy, cost, now, -1 - answer)  # noqa: FBT003  # the same
+        if limits is NONE and once is None:
+            future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            arguments = policy.capacity, policy.interval, cost, record
+            shard.submit(asked + self._timeout_seconds, shard.bucket(subject), arguments, future)
+            now, answer = await future
+            if answer >= 0:  # type: ignore[operator]  # without further limits it is a number
+                return Decision(True, policy, cost, now, answer)  # type: ignore[arg-type]  # noqa: FBT003  # the hot path: by position
+            decision = Decision(False, policy, cost, now, -1 - answer)  # type: ignore[operator]  # noqa: FBT003  # the same
+        else:
+            decision = await self._take_plan(asked, subject, policy, cost, record, limits, once)
+            if decision.allowed:
+                return decision
         self.denials.remember(subject, decision, asked, edition)
         return decision
 
-    async def peek(self, subject: int, policy: Policy, cost: int = 1) -> Decision:
-        """What a take would answer now; nothing is spent and nothing recorded."""
-        return await self.take(subject, policy, cost, b"")
+    async def peek(
+        self,
+        subject: int,
+        policy: Policy,
+        cost: int = 1,
+        limits: Limits = NONE,
+        once: Once | None = None,
+    ) -> Decision:
+        """What a take would answer now; nothing is spent, recorded, or remembered."""
+        return await self.take(subject, policy, cost, b"", limits, once)
+
+    async def _take_plan(
+        self,
+        asked: float,
+        subject: int,
+        policy: Policy,
+        cost: int,
+        record: bytes,
+        limits: Limits,
+        once: Once | None,
+    ) -> Decision:
+        shard = self._shard(subject)
+        spent: Mapping[str, int] | None = None
+        while True:
+            interval = b"%d%b" % (policy.interval, limits.arguments(shard.now(), spent))
+            take = policy.capacity, interval, cost, record
+            first, (now, answer) = await self._ask(asked, subject, take, once)
+            if not isinstance(answer, bytes):
+                break
+            if spent is not None or self._spent_before is None:
+                raise unavailable()
+            # Not the caller's time: it is PostgreSQL that is asked, once a key and period.
+            spent = await self._spent_before(subject, limits, shard.now())
+            asked = monotonic()
+        if first < 0:
+            raise IdempotencyKeyReused("The idempotency key was used with another request before.")
+        default, *others = answer if isinstance(answer, list) else (answer,)
+        is_replayed, now = first > 0, first or now
+        levels = limits.levels(cost, now, others)
+        has_room = default >= 0
+        allowed = has_room and all(level.allowed or limit.is_shadow for limit, level in levels)
+        # The answer that is replayed may be of higher limits than there are by now.
+        held = min(default if has_room else -1 - default, policy.refill_ticks)
+        return Decision(allowed, policy, cost, now, held, levels, is_replayed)
+
+    async def _ask(
+        self, asked: float, subject: int, take: Arguments, once: Once | None
+    ) -> tuple[int, Answer]:
+        """The answers for an idempotency key (0: there is none) and for a take."""
+        loop, shard = asyncio.get_running_loop(), self._shard(subject)
+        deadline = asked + self._timeout_seconds
+        future: asyncio.Future[Answer] = loop.create_future()
+        if once is None:
+            shard.submit(deadline, shard.bucket(subject), take, future)
+            return 0, await future
+        remembered: asyncio.Future[Answer] = loop.create_future()
+        remember = ONCE_SECONDS * 1000, once.asked, 1, b"="
+        shard.submit_both(
+            deadline,
+            (
+                (shard.once(subject, once.key), remember, remembered),
+                (shard.bucket(subject), take, future),
+            ),
+        )
+        (_, first), answer = await asyncio.gather(remembered, future)
+        return cast("int", first), answer
 
     async def refuse(self, subject: int, record: bytes) -> None:
         """Record that a known key was refused; its bucket is not touched."""
@@ -69,12 +178,16 @@ class TokenBucket:
         """
         self._shard(subject).append((0, outcome, 1, record))
 
-    async def reset(self, subject: int) -> None:
-        """Fill the subject's bucket."""
-        shard = redis_keys.shard_of(subject, len(self._shards))
+    async def reset(self, subject: int, limits: Limits = NONE) -> None:
+        """Fill the subject's buckets; of the quotas among its limits none is spent in their periods."""
+        shard = self._shard(subject)
+        name, now = shard.bucket(subject), shard.now()
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                await self._redis.delete(redis_keys.bucket(shard, subject))
+                if limits.has_quotas:  # written: without a level it would be asked for what was spent
+                    await self._redis.set(name, limits.full(now), px=limits.milliseconds_left(now))
+                else:
+                    await self._redis.delete(name)
         except (RedisError, OSError) as exc:
             raise unavailable() from exc
         finally:
@@ -85,7 +198,8 @@ class TokenBucket:
         await asyncio.gather(*(shard.flush() for shard in self._shards))
 
     async def stop(self) -> None:
-        """Look for Redis no more: what is asked from now on while there is no connection has no decision."""
+        """Flush, and look for Redis no more: what is asked while there is no connection has no decision."""
+        await self.flush()
         await asyncio.gather(*(shard.stop() for shard in self._shards))
 
     def _shard(self, subject: int) -> Shard:

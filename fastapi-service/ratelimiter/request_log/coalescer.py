@@ -20,7 +20,7 @@ class _Window:
 
     def __init__(self, singles: int) -> None:
         self.count = 0
-        self.last: tuple[int, int, int, str | None] | None = None
+        self.last: tuple[int, int, int, str | None, bytes] | None = None
         self.singles = singles
 
 
@@ -39,17 +39,25 @@ class Coalescer:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(
-        self, subject: int, api_key_id: int, endpoint: str, cost: int, remaining: int, client_ip: str | None
+        self,
+        subject: int,
+        api_key_id: int,
+        endpoint: str,
+        cost: int,
+        remaining: int,
+        client_ip: str | None,
+        violated: bytes = b"",
     ) -> None:
-        """Record or count one denial."""
+        """Record or count one denial; ``violated`` names limits as an outcome does."""
         window = self._windows.get((api_key_id, endpoint))
         if window is None:
             window = self._open(api_key_id, endpoint)
         window.count += 1
         if window.count <= window.singles:
-            self._append(subject, encode(api_key_id, cost, client_ip, endpoint), b"429 %d" % remaining)
+            outcome = b"429 %d%b" % (remaining, violated)
+            self._append(subject, encode(api_key_id, cost, client_ip, endpoint), outcome)
         else:
-            window.last = subject, cost, remaining, client_ip
+            window.last = subject, cost, remaining, client_ip, violated
 
     def flush(self) -> None:
         """Record what has been counted, and end every window."""
@@ -58,9 +66,10 @@ class Coalescer:
             self._timer = None
         for (api_key_id, endpoint), window in self._windows.items():
             if window.last is not None:
-                subject, cost, remaining, client_ip = window.last
+                subject, cost, remaining, client_ip, violated = window.last
                 record = encode(api_key_id, cost, client_ip, endpoint)
-                self._append(subject, record, b"429 %d %d" % (remaining, window.count - window.singles))
+                outcome = b"429 %d %d%b" % (remaining, window.count - window.singles, violated)
+                self._append(subject, record, outcome)
         self._windows.clear()
 
     def _open(self, api_key_id: int, endpoint: str) -> _Window:

@@ -1,5 +1,6 @@
 """The record of one decision, as bytes in the stream and as a row of the request log."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import count as numbers_from
@@ -19,6 +20,8 @@ _TICKS_PER_MICROSECOND: Final = 16
 _MAX_BIGINT: Final = 2**63 - 1
 _MAX_INTEGER: Final = 2**31 - 1
 _NO_ADDRESS: Final = "-"
+_MARK: Final = re.compile(rb" (?=[+~])")
+_LIMIT: Final = re.compile(rb"[+~][a-z][a-z0-9_]{0,30}")
 _ids = numbers_from(randbits(62))
 """Each process counts from a number of its own: that two of them meet in 2^63 does not happen."""
 
@@ -30,6 +33,7 @@ class MalformedRecord(ValueError):
 class Record(NamedTuple):
     """One row of the request log.
 
+    ``violated`` names the limits of a plan that had no room, a shadow with a ``~`` before it.
     ``remaining`` is ``None`` when the key was refused. ``count`` is how many denied requests the row
     stands for; cost, remaining and address are the last one's. ``may_be_double``: the same decision may
     have been recorded before, by a call to Redis whose reply was lost; ``decision_id`` tells.
@@ -45,6 +49,7 @@ class Record(NamedTuple):
     count: int = 1  # type: ignore[assignment]  # the column's name, and nobody misses tuple.count
     decision_id: int | None = None
     may_be_double: bool = False
+    violated: tuple[str, ...] = ()
 
 
 def encode(api_key_id: int, cost: int, client_ip: str | None, endpoint: str) -> bytes:
@@ -60,8 +65,9 @@ def encode(api_key_id: int, cost: int, client_ip: str | None, endpoint: str) -> 
 def decode(known: bytes, outcome: bytes, timestamp: datetime) -> Record:
     """The record of a pair in the stream.
 
-    An outcome is ``200 <remaining>``, ``429 <remaining>``, ``429 <remaining> <count>`` or ``403``. Where
-    `` @<ticks>`` follows, that is the record's time, and not the stream's.
+    An outcome is ``200 <remaining>``, ``429 <remaining>``, ``429 <remaining> <count>`` or ``403``. Behind it
+    stand the limits that had no room, if it was a plan: `` +<name>`` of one that denied, `` ~<name>`` of a
+    shadow. Where `` @<ticks>`` follows, that is the record's time, and not the stream's.
 
     Raises:
         MalformedRecord: the pair was not written by ``encode`` and the script, or would not fit
@@ -77,7 +83,7 @@ def decode(known: bytes, outcome: bytes, timestamp: datetime) -> Record:
             outcome, _, ticks = outcome.partition(b" @")
             timestamp = time_of(ticks)
         api_key_id, endpoint, cost, client_ip = _decode_known(key, spent, address, text)
-        status_code, remaining, count = _decode_outcome(outcome)
+        status_code, remaining, count, violated = _decode_outcome(outcome)
     except ValueError as exc:
         raise MalformedRecord(f"{exc}") from exc
     return Record(
@@ -91,6 +97,7 @@ def decode(known: bytes, outcome: bytes, timestamp: datetime) -> Record:
         count,
         decision_id,
         is_timed and decision_id is not None,  # without an id there is nothing to know a double by
+        violated,
     )
 
 
@@ -124,17 +131,26 @@ def _decode_known(
 
 
 @lru_cache(maxsize=8192)
-def _decode_outcome(outcome: bytes) -> tuple[int, int | None, int]:
-    match outcome.split(b" "):
-        case [b"403"]:
-            return 403, None, 1
-        case [b"200", remaining]:
-            return 200, number(remaining), 1
+def _decode_outcome(outcome: bytes) -> tuple[int, int | None, int, tuple[str, ...]]:
+    known, *marked = _MARK.split(outcome)
+    violated = tuple(_name(mark) for mark in marked)
+    match known.split(b" "):
+        case [b"403"] if not violated:
+            return 403, None, 1, ()
+        case [b"200", remaining] if all(name.startswith("~") for name in violated):
+            return 200, number(remaining), 1, violated
         case [b"429", remaining]:
-            return 429, number(remaining), 1
+            return 429, number(remaining), 1, violated
         case [b"429", remaining, count]:
-            return 429, number(remaining), number(count, least=1, most=_MAX_INTEGER)
+            return 429, number(remaining), number(count, least=1, most=_MAX_INTEGER), violated
     raise ValueError(f"{outcome!r} is no outcome")
+
+
+def _name(mark: bytes) -> str:
+    """A limit's name as the log has it, from ``+<name>`` or ``~<name>``."""
+    if not _LIMIT.fullmatch(mark):
+        raise ValueError(f"{mark!r} names no limit")
+    return mark.decode().removeprefix("+")
 
 
 def number(digits: bytes, *, least: int = 0, most: int = _MAX_BIGINT) -> int:

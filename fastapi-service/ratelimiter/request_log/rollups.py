@@ -83,7 +83,7 @@ def _by_minute(
     last_used: dict[int, datetime] = {}
     when: datetime | None = None
     of_minute: dict[tuple[int, str], _Sums] = {}
-    for key, endpoint, status_code, cost, _, _, timestamp, count, _, _ in records:
+    for key, endpoint, status_code, cost, _, _, timestamp, count, _, _, _ in records:
         last_used[key] = timestamp
         if status_code == _REFUSED:
             continue

@@ -86,15 +86,23 @@ def copy(db: DbCursor, records: Sequence[Record]) -> Sequence[Record]:
 def _lines(records: Iterable[Record]) -> str:
     lines = []
     when, written = None, ""
-    for key, endpoint, status_code, cost, remaining, client_ip, timestamp, count, decision_id, _ in records:
+    for record in records:
+        key, endpoint, status_code, cost, remaining, client_ip, timestamp, count, decision_id, _, violated = (
+            record
+        )
         if timestamp is not when:  # the records of an entry share it
             when, written = timestamp, timestamp.isoformat()
         lines.append(
             f"{key}\t{_escaped(endpoint)}\t{status_code}\t{cost}"
             f"\t{_NULL if remaining is None else remaining}\t{count}\t{client_ip or _NULL}\t{written}"
-            f"\t{_NULL if decision_id is None else decision_id}\n"
+            f"\t{_NULL if decision_id is None else decision_id}\t{_names(violated) if violated else '{}'}\n"
         )
     return "".join(lines)
+
+
+@lru_cache(maxsize=4096)
+def _names(violated: tuple[str, ...]) -> str:
+    return sql.array(map(sql.quoted, violated))
 
 
 @lru_cache(maxsize=4096)

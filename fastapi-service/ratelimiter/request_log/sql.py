@@ -24,7 +24,8 @@ DROP_PARTITIONS: Final = "SELECT request_log_drop_partitions(%s, %s)"
 
 COPY_ROWS: Final = """
     COPY request_log (
-        api_key_id, endpoint, status_code, cost, remaining, count, client_ip, "timestamp", decision_id
+        api_key_id, endpoint, status_code, cost, remaining, count, client_ip, "timestamp", decision_id,
+        violated
     )
     FROM STDIN
 """

@@ -35,7 +35,16 @@ async def test_a_full_bucket_is_full_now(client, issue, look, management, redis)
     before = datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
     shown = await look(issued)
     as_of = datetime.fromisoformat(shown.pop("as_of"))
+    [default] = shown.pop("limits")
     assert shown == {"limit": 5, "remaining": 5, "full_at": None, "full_in_seconds": 0}
+    assert default == {
+        "name": "default",
+        "limit": 5,
+        "remaining": 5,
+        "reset_after_seconds": 0,
+        "endpoint_prefix": None,
+        "is_shadow": False,
+    }
     assert timedelta(0) <= as_of - before < timedelta(minutes=1), "Redis's clock, in UTC"
     assert as_of.utcoffset() == timedelta(0)
     await client.delete(f"/api/keys/{issued['id']}", headers=management)

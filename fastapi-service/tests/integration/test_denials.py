@@ -8,10 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ratelimiter import redis_keys
 from ratelimiter.limiter import denials
 from ratelimiter.limiter.decision import Decision
 from ratelimiter.limiter.denials import MAX_AGE_SECONDS, DenialCache
-from ratelimiter.limiter.policy import TICKS_PER_SECOND, Policy
+from ratelimiter.limiter.plan import Limits
+from ratelimiter.limiter.policy import TICKS_PER_SECOND, Limit, Period, Policy, Quota
 from ratelimiter.limiter.token_bucket import TokenBucket
 
 RECORD = b"1 1 - /x"
@@ -112,7 +114,7 @@ async def test_what_redis_would_admit_is_never_denied(bucket, other, policy, ste
         elif step == "reset":
             await worker.reset(subject)
         else:
-            policy = Policy.of(policy.requests_per_hour, 1 + int(share * 40))
+            policy = Policy.of(policy.requests, 1 + int(share * 40))
 
 
 async def test_a_repeated_denial_needs_no_redis(redis, bucket, monkeypatch):
@@ -183,3 +185,34 @@ def test_it_is_bounded_and_the_oldest_gives_way(monkeypatch):
         cache.remember(subject, denial(policy), denials.monotonic(), cache.edition)
     assert len(cache) == 3
     assert [cache.find(subject, policy, 1) is None for subject in (1, 2, 3, 4)] == [False, True, False, False]
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    policy=QUICK_POLICIES,
+    terms=st.lists(st.one_of(QUICK_POLICIES, st.just(Quota(30, Period.DAY))), min_size=1, max_size=2),
+    steps=st.lists(
+        st.tuples(st.sampled_from(["take", "take", "other", "wait"]), st.floats(0, 1)), max_size=15
+    ),
+)
+async def test_what_redis_would_admit_of_several_limits_is_never_denied(
+    bucket, other, redis, policy, terms, steps
+):
+    await redis.hset(redis_keys.stream_state(0), "epoch", "1")  # so that no quota is unknown
+    subject = next(subjects)
+    limits = Limits(Limit(f"l{number}", each, is_shadow=number == 1) for number, each in enumerate(terms))
+    for step, share in [*steps, ("take", 0.0), ("take", 0.0)]:
+        cost = 1 + int(share * 19)
+        if step == "take":
+            would_be = await other.peek(subject, policy, cost, limits)
+            found = bucket.denials.find(subject, policy, cost, limits)
+            assert found is None or not would_be.allowed
+            if found is None:
+                await bucket.take(subject, policy, cost, RECORD, limits)
+            else:
+                assert not found.allowed
+                assert found.violated
+        elif step == "other":
+            await other.take(subject, policy, cost, RECORD, limits)
+        else:
+            await asyncio.sleep(share / 50)

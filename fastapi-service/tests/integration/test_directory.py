@@ -116,6 +116,44 @@ async def test_every_key_of_a_chain_has_the_limits_of_the_newest_and_the_rest_of
     assert [r.digest for r in records] == [credentials.digest(secret) for secret in (oldest, older, newest)]
 
 
+async def test_limits_are_those_of_the_newest_keys_tier_with_its_own_numbers_laid_over(
+    directory, insert, database
+):
+    database.sql(
+        "INSERT INTO tier_limit (tier_id, name, requests, window_seconds, burst, period, endpoint_prefix,"
+        " is_shadow) SELECT id, added.* FROM tier, (VALUES ('second', 10, 1, 20, NULL, NULL, false),"
+        " ('monthly', 1000, NULL, NULL, 'month', NULL, true),"
+        " ('exports', 5, 3600, NULL, NULL, '/export', false)) AS added WHERE tier.name = 'pro'"
+    )
+    root, oldest = insert("free")
+    second, newest = insert("pro", replaces_id=root)
+    _, other = insert("pro")
+    _, plain = insert("basic")
+    own = "INSERT INTO key_limit (api_key_id, name, requests, burst) VALUES (%s, %s, %s, %s)"
+    for key_id, *limit in (
+        (second, "second", 30, None),
+        (second, "exports", 50, 60),
+        (second, "none_of_the_tiers", 1, None),
+        (root, "monthly", 1, None),
+    ):
+        database.sql(own, key_id, *limit)
+    exports = ("exports", 5, 3600, None, None, "/export", False)
+    monthly = ("monthly", 1000, None, None, "month", None, True)
+    of_the_chain = (
+        ("second", 30, 1, 20, None, None, False),
+        monthly,
+        ("exports", 50, 3600, 60, *exports[4:]),
+    )
+    records = [await directory.get(secret) for secret in (oldest, newest, other, plain)]
+    assert [record.limits for record in records] == [
+        of_the_chain,
+        of_the_chain,
+        (("second", 10, 1, 20, None, None, False), monthly, exports),
+        (),
+    ]
+    assert records[0].limits is records[1].limits
+
+
 async def test_keys_read_again_together_have_the_limits_of_the_newest_of_their_chains(store, insert):
     single, _ = insert("basic", burst=3)
     root, _ = insert("free")

@@ -252,6 +252,7 @@ COPY = {
     "tier": "free",
     "requests_per_hour": 100,
     "burst": None,
+    "limits": [],
     "fallback": "local",
     "is_active": True,
     "is_revoked": False,
@@ -288,7 +289,7 @@ async def test_any_bytes_are_a_copy_that_can_be_served_or_none(redis, text):
 @pytest.mark.parametrize("mode", Mode)
 async def test_a_copy_in_good_order_is_read(redis, mode):
     await redis.set(redis_keys.key_copy(bytes(32)), json.dumps(COPY | {"fallback": mode}))
-    expected = KeyRecord(digest=bytes(32), **COPY | {"fallback": mode, "allowed_cidrs": ()})
+    expected = KeyRecord(digest=bytes(32), **COPY | {"limits": (), "fallback": mode, "allowed_cidrs": ()})
     assert await KeyCopies(redis).get(bytes(32)) == expected
 
 
@@ -300,6 +301,41 @@ async def test_a_copy_of_a_version_that_knew_no_networks_is_none(redis):
     for networks in (None, "10.0.0.0/8", ["10.0.0.1/8"], [1]):
         await redis.set(name, json.dumps(COPY | {"allowed_cidrs": networks}))
         assert await KeyCopies(redis).get(bytes(32)) is None
+
+
+async def test_limits_are_copied_and_shared_and_a_copy_that_knows_none_is_none(
+    worker, insert, copied, database, redis
+):
+    database.sql(
+        "INSERT INTO tier_limit (tier_id, name, requests, window_seconds, burst, period, endpoint_prefix)"
+        " SELECT id, added.name, 5, window_seconds, added.burst, period, prefix FROM tier,"
+        " (VALUES ('minute', 60, 7, NULL, NULL), ('monthly', NULL, NULL, 'month', '/export'))"
+        " AS added (name, window_seconds, burst, period, prefix) WHERE tier.name = 'free'"
+    )
+    secrets = [insert()[1] for _ in range(2)]
+    async with worker(database.api_url) as first:
+        known = [await first.get(secret) for secret in secrets]
+        for secret in secrets:
+            await copied(secret)
+    assert known[0].limits is known[1].limits
+    assert [limit.name for limit in known[0].limits] == ["minute", "monthly"]
+    digests = [record.digest for record in known]
+    copies = [await KeyCopies(redis).get(digest) for digest in digests]
+    assert copies == known
+    assert copies[0].limits is copies[1].limits
+    name = redis_keys.key_copy(digests[0])
+    copy = json.loads(await redis.get(name))
+    minute, monthly = copy["limits"]
+    without = {field: copy[field] for field in copy if field != "limits"}
+    bad = [
+        [*minute[:1], 0, *minute[2:]],
+        [*minute[:2], None, *minute[3:]],
+        [*minute[:2], 5, *monthly[3:]],
+        minute[:3],
+    ]
+    for other in (without, *(copy | {"limits": [limit]} for limit in bad), copy | {"limits": None}):
+        await redis.set(name, json.dumps(other))
+        assert await KeyCopies(redis).get(digests[0]) is None
 
 
 async def test_a_copy_that_cannot_be_read_lets_nobody_pass_and_is_counted(worker, redis):

@@ -242,7 +242,7 @@ async def test_takes_that_arrive_together_share_a_call(redis, bucket):
 
 
 async def test_one_bad_take_fails_alone(redis, bucket):
-    bad = Policy(capacity=2**60, requests_per_hour=1, interval=2**40)
+    bad = Policy(capacity=2**60, requests=1, interval=2**40)
     good, failed, also_good = await asyncio.gather(
         bucket.take(1, Policy.of(10), 1, RECORD),
         bucket.take(2, bad, 1, RECORD),

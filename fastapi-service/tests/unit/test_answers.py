@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from ratelimiter.api.answers import QUOTA_EXCEEDED, decision_answer, denial_answer, unauthenticated_answer
 from ratelimiter.errors import Unauthenticated
-from ratelimiter.limiter.decision import Decision
-from ratelimiter.limiter.policy import Policy
+from ratelimiter.limiter.decision import Decision, QuotaLevel
+from ratelimiter.limiter.policy import Limit, Period, Policy, Quota
 from ratelimiter.protocol import split
 
 POLICY = Policy.of(100)
@@ -52,6 +52,29 @@ def test_a_denial_is_a_problem_with_the_decisions_fields(tier, cost):
     assert dict(split(headers))[b"content-type"] == b"application/problem+json"
     assert dict(split(headers))[b"content-length"] == b"%d" % len(body)
     assert dict(split(headers))[b"retry-after"] == b"%d" % (36 * cost)
+
+
+def test_several_limits_are_listed_and_the_violated_named():
+    quota = Quota(1000, Period.MONTH)
+    others = ((Limit("monthly", quota), QuotaLevel(False, quota, 3, 0, 998)),)
+    limits = [
+        {"name": "default", "limit": 100, "remaining": 100, "reset_after_seconds": 0},
+        {"name": "monthly", "limit": 1000, "remaining": 2, "reset_after_seconds": 31 * 86_400},
+    ]
+    _, _, body = denial_answer("50% off", Decision(False, POLICY, 3, 0, 0, others), "id-1")
+    assert json.loads(body) == {
+        "type": QUOTA_EXCEEDED,
+        "title": "The quota is exceeded",
+        "status": 429,
+        "detail": "3 token(s) are more than is left of monthly; try again in 2678400 s.",
+        "violated-policies": ["monthly"],
+        "allowed": False,
+        "tier": "50% off",
+        **{name: limits[1][name] for name in ("limit", "remaining", "reset_after_seconds")},
+        "limits": limits,
+    }
+    _, _, body = decision_answer("free", Decision(True, POLICY, 3, 0, 0, others), "id-1")
+    assert json.loads(body)["limits"] == limits
 
 
 def test_a_request_without_a_key_is_answered_with_its_problem():

@@ -61,6 +61,16 @@ async def test_of_many_the_last_stands_for_the_rest_once_the_second_is_over(monk
     assert stream.records[SINGLE_RECORDS:] == [(7, b"8 99 198.51.100.7 /x", b"429 0 89")]
 
 
+async def test_a_denial_by_a_plan_names_its_limits_alone_or_with_others():
+    stream = Stream()
+    coalesced = Coalescer(stream.append)
+    for _ in range(SINGLE_RECORDS + 5):
+        coalesced.add(7, 8, "/x", 1, 0, None, b" +minute ~tried")
+    coalesced.flush()
+    outcomes = [outcome for _, _, outcome in stream.records]
+    assert outcomes == [b"429 0 +minute ~tried"] * SINGLE_RECORDS + [b"429 0 5 +minute ~tried"]
+
+
 async def test_while_a_flood_lasts_a_second_has_one_record(monkeypatch):
     monkeypatch.setattr(coalescer, "WINDOW_SECONDS", 0.2)
     stream = Stream()

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from ratelimiter.limiter import fallback
 from ratelimiter.limiter.fallback import Fallback, Mode
-from ratelimiter.limiter.policy import TICKS_PER_SECOND, Policy
+from ratelimiter.limiter.plan import Limits
+from ratelimiter.limiter.policy import TICKS_PER_SECOND, Limit, Period, Policy, Quota
 
 
 class Clock:
@@ -84,7 +85,29 @@ def test_lowered_limits_lock_nobody_out_for_longer_than_a_refill(clock):
 
 def test_open_admits_everybody():
     alone, policy = Fallback(1), Policy.of(10)
-    assert all(alone.take(Mode.OPEN, 1, policy, 10).allowed for _ in range(5))
+    assert all(alone.take(Mode.OPEN, 1, policy, 10, PLAN).allowed for _ in range(5))
+
+
+PLAN = Limits(
+    [
+        Limit("minute", Policy.of(4, 4, 60)),
+        Limit("monthly", Quota(1, Period.MONTH)),
+        Limit("tried", Policy.of(1, 1), is_shadow=True),
+    ]
+)
+
+
+def test_a_plans_buckets_are_held_together_and_its_quotas_are_not(clock):
+    alone, policy = Fallback(2), Policy.of(1, 100)
+    takes = [alone.take(Mode.LOCAL, 1, policy, 1, PLAN) for _ in range(5)]
+    assert [take.allowed for take in takes] == [True, True, False, False, False]
+    assert [name for name, _ in takes[0].levels] == ["default", "minute"]
+    assert takes[2].violated == ["minute"]
+    assert [take.shadow_denials for take in takes[:2]] == [[], ["tried"]]
+    assert alone.peek(Mode.LOCAL, 1, policy, 1, PLAN).remaining == 48, "a denial spends nothing"
+    clock.now += takes[-1].wait_seconds
+    assert alone.take(Mode.LOCAL, 1, policy, 1, PLAN).allowed
+    assert alone.take(Mode.LOCAL, 2, policy, 1, PLAN).allowed
 
 
 def test_its_memory_is_bounded_and_the_busy_are_kept(clock, monkeypatch):

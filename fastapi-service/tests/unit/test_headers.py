@@ -1,8 +1,8 @@
 import http_sf
 
 from ratelimiter.api.headers import rate_limit_headers
-from ratelimiter.limiter.decision import Decision
-from ratelimiter.limiter.policy import TICKS_PER_SECOND, Policy
+from ratelimiter.limiter.decision import Decision, QuotaLevel
+from ratelimiter.limiter.policy import TICKS_PER_SECOND, Limit, Period, Policy, Quota
 from ratelimiter.protocol import split
 
 
@@ -35,3 +35,26 @@ def test_they_are_structured_fields():
     headers = headers_of(Decision(True, Policy.of(7, 3), 1, 0, 1))
     assert http_sf.parse(headers["ratelimit-policy"], tltype="list") == [("default", {"q": 3, "w": 1543})]
     assert http_sf.parse(headers["ratelimit"], tltype="list") == [("default", {"r": 2, "t": 1})]
+
+
+def test_all_limits_that_can_deny_are_listed_and_the_tightest_is_told_apart():
+    policy, quota, exports = Policy.of(100), Quota(1000, Period.DAY), Policy.of(20, 5)
+    others = (
+        (Limit("daily", quota), QuotaLevel(False, quota, 3, 0, 998)),
+        (Limit("exports", exports, "/export"), Decision(True, exports, 3, 0, 0)),
+        (Limit("tried", exports, is_shadow=True), Decision(False, exports, 3, 0, exports.refill_ticks)),
+    )
+    headers = headers_of(Decision(False, policy, 3, 0, 0, others))
+    assert http_sf.parse(headers["ratelimit-policy"], tltype="list") == [
+        ("default", {"q": 100, "w": 3600}),
+        ("daily", {"q": 1000, "w": 86_400}),
+        ("exports", {"q": 5, "w": 900}),
+    ]
+    assert http_sf.parse(headers["ratelimit"], tltype="list") == [
+        ("default", {"r": 100, "t": 0}),
+        ("daily", {"r": 2, "t": 86_400}),
+        ("exports", {"r": 5, "t": 0}),
+    ]
+    assert headers["x-ratelimit-limit"] == b"1000"
+    assert headers["x-ratelimit-remaining"] == b"2"
+    assert headers["retry-after"] == b"86400"

@@ -96,6 +96,14 @@ def test_a_record_stands_for_one_request_where_it_says_nothing():
             b"200 \xd9\xa1",
             b"0200 1",
             b"200 1\n",
+            b"200 1 +minute",
+            b"403 +minute",
+            b"429 1 minute",
+            b"429 1 +",
+            b"429 1 +Minute",
+            b"429 1 +a,b",
+            b"429 1  +a",
+            b"429 1 +%b" % (b"a" * 32),
         ),
         b"200 %d" % 2**63,
     ],
@@ -103,6 +111,19 @@ def test_a_record_stands_for_one_request_where_it_says_nothing():
 def test_only_what_the_script_writes_is_an_outcome(outcome):
     with pytest.raises(MalformedRecord):
         decode(encode(7, 1, None, "/x"), outcome, WHEN)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (b"429 3 +minute", (429, 3, 1, ("minute",))),
+        (b"429 3 7 +minute +default ~tried @16000000", (429, 3, 7, ("minute", "default", "~tried"))),
+        (b"200 3 ~tried", (200, 3, 1, ("~tried",))),
+    ],
+)
+def test_an_outcome_names_the_limits_that_had_no_room(outcome, expected):
+    record = decode(encode(7, 1, None, "/x"), outcome, WHEN)
+    assert (record.status_code, record.remaining, record.count, record.violated) == expected
 
 
 @pytest.mark.parametrize("address", ["unknown", "fe80::1%eth0", "1.2.3.4 5", "", "_hidden"])
