@@ -258,7 +258,7 @@ def test_no_page_reads_more_than_its_bound_however_many_rows_there_are(site: Cli
         monkeypatch.setattr(search, budget, timedelta(minutes=1))
     monkeypatch.setattr(origins, "MOST_ROWS", 100)
     keys = [issue(f"k{number}").key for number in range(4)]
-    # Full days only: the few rows of a day that has just begun are cheaper read whole than by an index, as PostgreSQL knows.
+    # Full days only: of one that has just begun the few rows are cheaper read whole than by an index.
     midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     with connection.cursor() as cursor:
         cursor.execute("SELECT request_log_add_partitions(0)")
