@@ -61,6 +61,8 @@ def person(site, issue):
         "owner_email": "Ada@Example.com",
         "tier": first.tier_id,
         "is_active": "on",
+        "limits-TOTAL_FORMS": "0",
+        "limits-INITIAL_FORMS": "0",
     }
     first.note, first.allowed_cidrs = "Lovelace, at home", ["198.51.100.7/32"]
     keys.update(first, ["note", "allowed_cidrs"], ACTOR)

@@ -13,6 +13,8 @@ from api_manager.audit import Actor
 from api_manager.models import APIKey, AuditEvent, Tier
 
 LIST = "/admin/api_manager/apikey/"
+NO_LIMITS = {"limits-TOTAL_FORMS": "0", "limits-INITIAL_FORMS": "0"}
+"""What the form of all sends of further limits where there are none."""
 PAGES = ("expiry", "limits", "networks", "note", "edit", "revoke", "rotate")
 
 
@@ -179,7 +181,7 @@ def test_every_page_changes_the_key_where_no_test_holds_a_transaction_open(commi
         "limits": {"tier": key.tier_id, "burst": "7"},
         "networks": {"allowed_cidrs": "10.0.0.0/8"},
         "note": {"note": "seen"},
-        "edit": {"name": "renamed", "tier": key.tier_id, "is_active": "on"},
+        "edit": {"name": "renamed", "tier": key.tier_id, "is_active": "on"} | NO_LIMITS,
         "rotate": {"grace_minutes": "5"},
         "revoke": {"confirmation": "renamed", "reason": "over"},
     }
@@ -193,7 +195,7 @@ def test_every_page_changes_the_key_where_no_test_holds_a_transaction_open(commi
 def test_edit_is_the_form_of_all_and_leads_back_to_the_key(site: Client, issue):
     key = issue(note="kept").key
     assert 'name="allowed_cidrs"' in site.get(url(key, "edit")).text
-    data = {"name": "renamed", "tier": key.tier_id, "is_active": "on", "note": "kept"}
+    data = {"name": "renamed", "tier": key.tier_id, "is_active": "on", "note": "kept"} | NO_LIMITS
     response = site.post(url(key, "edit"), data)
     assert (response.status_code, response.url) == (302, url(key, "change"))
     assert changes() == {"name": ["orders", "renamed"]}

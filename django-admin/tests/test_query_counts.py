@@ -7,7 +7,15 @@ from django.utils import timezone
 
 from api_manager import keys
 from api_manager.audit import Actor
-from api_manager.models import EndpointHourly, RequestLog, UsageDaily, UsageHourly, UsageMinutely
+from api_manager.models import (
+    EndpointHourly,
+    KeyLimit,
+    RequestLog,
+    TierLimit,
+    UsageDaily,
+    UsageHourly,
+    UsageMinutely,
+)
 
 MANAGER = "/admin/api_manager"
 LOG = f"{MANAGER}/requestlog/"
@@ -26,9 +34,9 @@ MOST = {
     f"{KEYS}?q=key": 8,
     f"{KEYS}find/": 3,
     f"{KEYS}add/": 5,
-    f"{KEYS}{{key}}/change/?range=1h": 11,
-    f"{KEYS}{{key}}/change/?range=30d": 11,
-    f"{KEYS}{{key}}/edit/": 8,
+    f"{KEYS}{{key}}/change/?range=1h": 13,
+    f"{KEYS}{{key}}/change/?range=30d": 13,
+    f"{KEYS}{{key}}/edit/": 9,
     f"{KEYS}{{key}}/rotate/": 5,
     f"{KEYS}{{key}}/history/": 5,
     LOG: 10,
@@ -45,7 +53,7 @@ MOST = {
     f"{USAGE}?q=key": 12,
     AUDIT: 10,
     f"{AUDIT}?target_type=key&target_id={{key}}": 10,
-    f"{MANAGER}/tier/": 6,
+    f"{MANAGER}/tier/": 7,
     f"{MANAGER}/managementtoken/": 6,
     "/admin/auth/user/": 8,
     "/admin/auth/group/": 6,
@@ -58,6 +66,9 @@ def _fill(issue, issue_token, first: int, last: int) -> int:
     now = timezone.now()
     for number in range(first, last):
         key = issue(f"key-{number}", expires_at=now + timedelta(days=2)).key
+        name = f"limit_{number}"
+        TierLimit.objects.create(tier=key.tier, name=name, requests=10, window_seconds=60)
+        KeyLimit.objects.create(api_key=key, name=name, requests=20)
         issue_token(f"token-{number}")
         EndpointHourly.objects.create(hour=now, endpoint=f"/v1/{number}", allowed=1)
         UsageHourly.objects.create(api_key=key, hour=now, endpoint="/v1/orders", allowed=1, limited=1)
