@@ -108,7 +108,7 @@ local function look(plan, cost, level_of)
       held[n], floors[n], ends[n] = level, 0, '-' .. last
       spent[n] = level + cost
     end
-    if now + top >= LIMIT or spent[n] >= LIMIT then
+    if now + top >= LIMIT then -- what is spent may be beyond it, inexact, and is above the top then
       return nil
     end
     if spent[n] > top then
