@@ -100,6 +100,10 @@ local function look(plan, cost, level_of)
       spent[n] = held[n] + cost * unit
     else
       top = capacity
+      local known_last = level_of[name .. '-']
+      if tonumber(last) <= now and tonumber(known_last or 0) > now then
+        last = known_last -- the call was on its way when the period ended, and others have begun the next
+      end
       if not level or level_of[name .. '-'] ~= last then
         level = tonumber(before) or 0
         if before == '' and beginning() > unit then

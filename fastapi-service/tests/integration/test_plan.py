@@ -210,6 +210,19 @@ async def test_a_quota_begins_anew_with_its_period_and_its_key_expires(redis, bu
     assert level.remaining == 1
 
 
+async def test_a_take_that_comes_as_the_period_ends_is_of_the_one_that_others_have_begun(bucket):
+    class Late(Limits):
+        """As written a day ago, by a worker that saw no midnight yet."""
+
+        def arguments(self, now, spent=None):
+            return super().arguments(now - 86_400 * TICKS_PER_SECOND, spent)
+
+    daily = [Limit("daily", Quota(5, Period.DAY))]
+    for limits, left in ((Limits(daily), 4), (Late(daily), 3), (Limits(daily), 2)):
+        [(_, level)] = (await bucket.take(1, Policy.of(1000), 1, RECORD, limits)).others
+        assert level.remaining == left
+
+
 async def test_what_was_spent_before_redis_lost_its_data_is_not_granted_anew(redis, bucket, spent):
     limits = Limits([Limit("monthly", Quota(100, Period.MONTH))])
     spent["monthly"] = 99
