@@ -106,7 +106,7 @@ def _refuse_out_of_bounds(form: forms.BaseForm, requests: int, window: int, burs
         form.add_error("requests", f"In {window:,} s there may be {most:,} at most.")
     elif burst and burst > most_burst:
         form.add_error(
-            "burst",
+            "burst" if form.cleaned_data["burst"] else "requests",  # the burst may be the tier's
             f"At this rate a burst of {burst:,} takes over ten years to refill; {most_burst:,} is the most.",
         )
 

@@ -375,7 +375,7 @@ def test_a_keys_own_limits_are_changed_on_its_page_and_audited(site: Client, iss
         ({"requests": "0"}, "requests", "greater than or equal to 1"),
         ({"requests": "2777778"}, "requests", "In 1 s there may be 2,777,777 at most."),
         ({"name": "yearly", "requests": "1", "burst": "11"}, "burst", "a burst of 11 takes over ten years"),
-        ({"name": "yearly", "requests": "1"}, "burst", "a burst of 20 takes over ten years"),
+        ({"name": "yearly", "requests": "1"}, "requests", "a burst of 20 takes over ten years"),
     ],
 )
 def test_a_limit_that_stands_for_none_of_the_tiers_is_refused(site: Client, issue, plan, fields, field, said):
