@@ -9,21 +9,25 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from . import audit
 from .audit import Actor
 from .keys import ConflictError
-from .models import MAX_REFILL_HOURS, APIKey, AuditEvent, Tier
+from .models import MAX_REFILL_HOURS, APIKey, AuditEvent, KeyLimit, Tier
 
 MAX_KEYS: Final = 10_000
 """Keys at once, at most: that many are changed within seconds, and their rows are locked no longer."""
 _NAMED: Final = 5
 """Keys that an error names; the others are counted."""
 
-OWN_LIMITS: Final = Q(requests_per_hour__isnull=False) | Q(burst__isnull=False)
-"""Which keys override their tier's rate or burst."""
+OWN_LIMITS: Final = (
+    Q(requests_per_hour__isnull=False)
+    | Q(burst__isnull=False)
+    | Q(Exists(KeyLimit.objects.filter(api_key=OuterRef("pk"))))
+)
+"""Which keys override their tier's rate or burst, or another of its limits."""
 
 
 @transaction.atomic

@@ -1,5 +1,6 @@
 """What an operator may say of a tier's limits, and of a key's own numbers for them."""
 
+import re
 from typing import Any, Final
 
 from django import forms
@@ -13,7 +14,6 @@ from .models import (
     MAX_REFILL_HOURS,
     MAX_REQUESTS_PER_HOUR,
     MAX_WINDOW_SECONDS,
-    APIKey,
     KeyLimit,
     Tier,
     TierLimit,
@@ -21,6 +21,8 @@ from .models import (
 
 MAX_LIMITS: Final = 8
 """Limits of a tier at most: each stands in the headers of every answer."""
+
+_CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def _name(help_text: str) -> forms.RegexField:
@@ -76,6 +78,8 @@ class TierLimitForm(ModelForm[TierLimit]):
             return None
         if not prefix.strip():
             raise ValidationError("Say how the endpoints begin, or leave it empty for all of them.")
+        if _CONTROL_CHARACTER.search(prefix):
+            raise ValidationError("No endpoint has a control character, such as a tab, in it.")
         return without_key(prefix)
 
     def clean(self) -> dict[str, Any]:
@@ -91,18 +95,20 @@ class TierLimitForm(ModelForm[TierLimit]):
         elif period and data["burst"]:
             self.add_error("burst", "A quota has no burst: all of it may be spent at once. Leave it empty.")
         elif window:
-            self._refuse_out_of_bounds(data["requests"], window, data["burst"])
+            _refuse_out_of_bounds(self, data["requests"], window, data["burst"])
         return data
 
-    def _refuse_out_of_bounds(self, requests: int, window: int, burst: int | None) -> None:
-        most = MAX_REQUESTS_PER_HOUR * window // 3600
-        most_burst = requests * MAX_REFILL_HOURS * 3600 // window
-        if requests > most:
-            self.add_error("requests", f"In {window:,} s there may be {most:,} at most.")
-        elif burst and burst > most_burst:
-            self.add_error(
-                "burst", f"At this rate it takes over ten years to refill; {most_burst:,} is the most."
-            )
+
+def _refuse_out_of_bounds(form: forms.BaseForm, requests: int, window: int, burst: int | None) -> None:
+    most = MAX_REQUESTS_PER_HOUR * window // 3600
+    most_burst = requests * MAX_REFILL_HOURS * 3600 // window
+    if requests > most:
+        form.add_error("requests", f"In {window:,} s there may be {most:,} at most.")
+    elif burst and burst > most_burst:
+        form.add_error(
+            "burst" if form.cleaned_data["burst"] else "requests",  # the burst may be the tier's
+            f"At this rate a burst of {burst:,} takes over ten years to refill; {most_burst:,} is the most.",
+        )
 
 
 class KeyLimitForm(ModelForm[KeyLimit]):
@@ -120,25 +126,48 @@ class KeyLimitForm(ModelForm[KeyLimit]):
 
 
 _SAME_NAME: Final = "Two limits have the same name; each needs one of its own."
+_NAME_IS_TAKEN: Final = "There is another limit of this name; change or delete that one first."
 
 
-class TierLimitFormSet(BaseInlineFormSet[TierLimit, Tier, ModelForm[TierLimit]]):
-    """A tier's limits."""
-
-    def get_unique_error_message(self, _unique_check: Any) -> str:
-        """What two of one name are told."""
-        return _SAME_NAME
-
-
-class KeyLimitFormSet(BaseInlineFormSet[KeyLimit, APIKey, ModelForm[KeyLimit]]):
-    """A key's own numbers, which need a limit of its tier to stand for."""
+class _LimitFormSet(BaseInlineFormSet[Any, Any, Any]):
+    """Limits of one tier or key, each with a name of its own."""
 
     def get_unique_error_message(self, _unique_check: Any) -> str:
         """What two of one name are told."""
         return _SAME_NAME
 
     def clean(self) -> None:
-        """Refuses new or changed ones for a limit that the tier has not, or that has no burst."""
+        """Refuses a name that a row has which was added meanwhile, or which is saved or deleted later.
+
+        Django leaves it to the database: in an inline it looks at no ``UniqueConstraint``.
+        """
+        super().clean()
+        if self.instance.pk is None:
+            return
+        rows = dict(self.instance.limits.values_list("name", "pk"))
+        # Of those that the page knows, what is new is saved last.
+        freed = {
+            form.instance.pk
+            for form in self.initial_forms
+            if self._should_delete_form(form) or "name" in form.changed_data
+        }
+        for form in self.forms:
+            if not form.has_changed() or form.errors or self._should_delete_form(form):
+                continue
+            row, own = rows.get(form.cleaned_data["name"]), form.instance.pk
+            if row not in {None, own} and (own is not None or row not in freed):
+                form.add_error("name", _NAME_IS_TAKEN)
+
+
+class TierLimitFormSet(_LimitFormSet):
+    """A tier's limits."""
+
+
+class KeyLimitFormSet(_LimitFormSet):
+    """A key's own numbers, which need a limit of its tier to stand for."""
+
+    def clean(self) -> None:
+        """Refuses new or changed ones for a limit that the tier has not, or that they do not go with."""
         super().clean()
         tier = Tier.objects.filter(pk=self.instance.tier_id).first()
         limits = {limit.name: limit for limit in tier.limits.all()} if tier else {}
@@ -151,3 +180,6 @@ class KeyLimitFormSet(BaseInlineFormSet[KeyLimit, APIKey, ModelForm[KeyLimit]]):
                 form.add_error("name", f"The tier {tier} has no limit of this name; {has}.")
             elif limit.period and form.cleaned_data["burst"]:
                 form.add_error("burst", "This limit is a quota, which has no burst. Leave it empty.")
+            elif limit.window_seconds:
+                burst = form.cleaned_data["burst"] or limit.burst
+                _refuse_out_of_bounds(form, form.cleaned_data["requests"], limit.window_seconds, burst)

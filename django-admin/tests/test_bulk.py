@@ -12,7 +12,7 @@ from api_manager import bulk, credentials, keys
 from api_manager.admin import bulk as pages
 from api_manager.audit import Actor
 from api_manager.keys import ConflictError
-from api_manager.models import APIKey, AuditEvent, Tier
+from api_manager.models import APIKey, AuditEvent, KeyLimit, Tier
 
 LIST = "/admin/api_manager/apikey/"
 ACTOR = Actor("test:x")
@@ -85,25 +85,29 @@ def test_what_a_new_tier_changes_is_shown_before_it_is_given(site: Client, issue
     plain, own = issue("plain").key, issue("own", tier="basic", burst=7).key
     there, ended = issue("there", tier="pro").key, issue("ended").key
     keys.revoke(ended.pk, ACTOR)
-    chosen, pro = (plain, own, there, ended), Tier.objects.get(name="pro").pk
+    further = issue("further", tier="basic").key
+    KeyLimit.objects.create(api_key=further, name="monthly", requests=5)
+    chosen, pro = (plain, own, further, there, ended), Tier.objects.get(name="pro").pk
     asked = act(site, "retier", *chosen)
     assert 'name="tier"' in asked.text
     assert 'name="count"' not in asked.text
     shown = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", act(site, "retier", *chosen, tier=pro).text))
-    assert "Move 2 keys to pro" in shown
+    assert "Move 3 keys to pro" in shown
     assert "free → pro 1 100 → 10,000 100 → 10,000 0" in shown
-    assert "basic → pro 1 1,000 → 10,000 1,000 → 10,000 1, kept" in shown
+    assert "basic → pro 2 1,000 → 10,000 1,000 → 10,000 2, kept" in shown
 
-    assert "There are 2." in act(site, "retier", *chosen, tier=pro, count="4").text
-    assert "Select a valid choice" in act(site, "retier", *chosen, tier="0", count="2").text
-    response = act(site, "retier", *chosen, tier=pro, count="2")
-    assert said(site, response) == ["Moved to pro: 2 keys."]
-    assert set(APIKey.objects.filter(tier=pro)) == {plain, own, there}
+    assert "There are 3." in act(site, "retier", *chosen, tier=pro, count="4").text
+    assert "Select a valid choice" in act(site, "retier", *chosen, tier="0", count="3").text
+    response = act(site, "retier", *chosen, tier=pro, count="3")
+    assert said(site, response) == ["Moved to pro: 3 keys."]
+    assert set(APIKey.objects.filter(tier=pro)) == {plain, own, further, there}
+    assert further.limits.get().requests == 5
     assert APIKey.objects.get(pk=own.pk).burst == 7
     events = AuditEvent.objects.filter(action="updated")
     assert {event.target_id: event.detail for event in events} == {
         plain.pk: {"changed": {"tier": ["free", "pro"]}},
         own.pk: {"changed": {"tier": ["basic", "pro"]}},
+        further.pk: {"changed": {"tier": ["basic", "pro"]}},
     }
     assert said(site, act(site, "retier", *chosen, tier=pro)) == [
         "All of these keys have the tier pro already."

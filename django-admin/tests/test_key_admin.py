@@ -340,6 +340,7 @@ def plan(db) -> Tier:
     tier = Tier.objects.get(name="free")
     TierLimit.objects.create(tier=tier, name="second", requests=10, window_seconds=1, burst=20)
     TierLimit.objects.create(tier=tier, name="monthly", requests=1000, period="month", is_shadow=True)
+    TierLimit.objects.create(tier=tier, name="yearly", requests=10, window_seconds=31_536_000, burst=20)
     return tier
 
 
@@ -365,9 +366,16 @@ def test_a_keys_own_limits_are_changed_on_its_page_and_audited(site: Client, iss
 @pytest.mark.parametrize(
     ("fields", "field", "said"),
     [
-        ({"name": "minute"}, "name", "The tier free has no limit of this name; it has second, monthly."),
+        (
+            {"name": "minute"},
+            "name",
+            "The tier free has no limit of this name; it has second, monthly, yearly.",
+        ),
         ({"name": "monthly", "burst": "5"}, "burst", "This limit is a quota, which has no burst."),
         ({"requests": "0"}, "requests", "greater than or equal to 1"),
+        ({"requests": "2777778"}, "requests", "In 1 s there may be 2,777,777 at most."),
+        ({"name": "yearly", "requests": "1", "burst": "11"}, "burst", "a burst of 11 takes over ten years"),
+        ({"name": "yearly", "requests": "1"}, "requests", "a burst of 20 takes over ten years"),
     ],
 )
 def test_a_limit_that_stands_for_none_of_the_tiers_is_refused(site: Client, issue, plan, fields, field, said):

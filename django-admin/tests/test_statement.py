@@ -395,6 +395,8 @@ def test_the_pages_open_with_the_last_month_and_refuse_others_than_there_are(sit
     for month in ("1999-01", "2026-13", "x", ""):
         assert site.get(PAGE, {"month": month}).status_code == 400
         assert site.get(f"{PAGE}csv/", {"month": month}).status_code == 400
+    for path in ("", "csv/"):
+        assert site.get(f"{PAGE}{path}", {"owner": "\0"}).status_code == 400
     assert not AuditEvent.objects.filter(action="exported").exists()
 
 

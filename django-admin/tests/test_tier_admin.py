@@ -1,4 +1,6 @@
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -157,6 +159,7 @@ def test_limits_are_saved_with_their_tier_and_the_audit_tells_which_changed(site
         ({"window_seconds": ""}, "window_seconds", "either a window or a period"),
         ({"window_seconds": "", "period": "day"}, "burst", "A quota has no burst"),
         ({"endpoint_prefix": "  "}, "endpoint_prefix", "leave it empty for all"),
+        ({"endpoint_prefix": "\t/x"}, "endpoint_prefix", "control character"),
     ],
 )
 def test_a_limit_that_cannot_be_is_refused_at_its_field(site: Client, fields, field, said):
@@ -173,6 +176,64 @@ def test_two_limits_with_one_name_are_refused(site: Client):
     response = site.post(f"{LIST}add/", form(**limits(SECOND, SECOND)))
     assert "Two limits have the same name" in response.text
     assert not Tier.objects.filter(name="gold").exists()
+
+
+def test_a_tier_has_eight_limits_at_most(site: Client):
+    for number, said in ((9, "at most 8"), (8, "")):
+        added = limits(*(SECOND | {"name": f"limit_{index}"} for index in range(number)))
+        response = site.post(f"{LIST}add/", form(**added))
+        assert said in response.text
+    assert Tier.objects.get(name="gold").limits.count() == 8
+
+
+def test_a_name_that_another_limit_has_is_refused_unless_it_is_free_when_it_is_saved(site: Client):
+    """Also where the page does not know that one: it was sent twice, or is older than the other."""
+    tier = Tier.objects.create(name="gold", requests_per_hour=500)
+    page = f"{LIST}{tier.pk}/change/"
+    for status, said in ((302, ""), (200, "There is another limit of this name")):
+        response = site.post(page, form(**limits(SECOND)))
+        assert response.status_code == status
+        assert said in response.text
+    assert site.post(page, form(**limits(SECOND, MONTHLY, known=tier.limits.all()))).status_code == 302
+    known = tuple(tier.limits.all())
+    for renamed in (
+        (SECOND | {"name": "monthly"}, MONTHLY | {"name": "second"}),
+        (SECOND | {"name": "monthly"}, MONTHLY | {"DELETE": "on"}),
+    ):
+        assert site.post(page, form(**limits(*renamed, known=known))).status_code == 200
+    for sent in (
+        (SECOND | {"DELETE": "on"}, MONTHLY, SECOND | {"burst": "30"}),
+        (MONTHLY | {"name": "later"}, SECOND | {"burst": "40"}, MONTHLY),
+    ):
+        data = form(**limits(*sent, known=tuple(tier.limits.order_by("id"))))
+        assert site.post(page, data).status_code == 302
+    assert [(limit.name, limit.burst) for limit in tier.limits.order_by("id")] == [
+        ("later", None),
+        ("second", 40),
+        ("monthly", None),
+    ]
+
+
+def test_of_operators_who_add_a_limit_of_one_name_at_once_one_does(committed):
+    """The others are told that there is one; each waits for the others' edit before it looks."""
+    tier = Tier.objects.create(name="raced", requests_per_hour=10)
+    operator = User.objects.create_superuser("rachel", "", "not-a-common-one-9")
+    start = Barrier(3)
+
+    def add() -> tuple[int, bool]:
+        client = Client()
+        client.force_login(operator)
+        start.wait()
+        try:
+            page = client.post(f"{LIST}{tier.pk}/change/", form(name="raced", **limits(SECOND)))
+            return page.status_code, "There is another limit of this name" in page.text
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(3) as pool:
+        answers = sorted(future.result() for future in [pool.submit(add) for _ in range(3)])
+    assert answers == [(200, True), (200, True), (302, False)]
+    assert tier.limits.count() == 1
 
 
 @pytest.mark.parametrize(("permission", "may_change"), [("change_tier", True), ("view_tier", False)])

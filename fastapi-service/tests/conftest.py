@@ -63,6 +63,22 @@ def issue(client, management) -> Callable:
 
 
 @pytest.fixture
+def add_limit(database) -> Callable[..., None]:
+    """Add a limit to a tier, as psql would."""
+
+    def add_to_tier(name, tier="free", **columns):
+        columns |= {"name": name}
+        names, marks = ", ".join(columns), ", ".join(["%s"] * len(columns))
+        database.sql(
+            f"INSERT INTO tier_limit ({names}, tier_id) SELECT {marks}, id FROM tier WHERE name = %s",  # noqa: S608  # columns named here
+            *columns.values(),
+            tier,
+        )
+
+    return add_to_tier
+
+
+@pytest.fixture
 async def redis(redis_server) -> AsyncIterator[Redis]:
     connection = Redis.from_url(redis_server.url, retry=Retry(NoBackoff(), 0), protocol=2)
     yield connection

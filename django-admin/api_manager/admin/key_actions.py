@@ -45,7 +45,8 @@ PARTS: Final = {
         "Limits…",
         "speed",
         "Tier and limits of a key",
-        "What is empty is as the tier says. Tokens that were spent stay spent.",
+        "What is empty is as the tier says. Tokens that were spent stay spent. What the key has of its own"
+        " for a further limit (see Edit…) holds where its tier has a limit of that name.",
     ),
     "networks": Part(
         NetworksForm,

@@ -59,6 +59,11 @@ class TierLimitInline(_OfTheParent, StackedInline[TierLimit, Tier]):
     extra = 0
     max_num = MAX_LIMITS
     verbose_name_plural = "Further limits"
+
+    def get_formset(self, request: HttpRequest, obj: Tier | None = None, **kwargs: Any) -> Any:
+        """One that refuses more than there may be, which the page only does not offer."""
+        return super().get_formset(request, obj, validate_max=True, **kwargs)
+
     fieldsets = (
         (
             None,

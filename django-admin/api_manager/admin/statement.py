@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -114,7 +114,10 @@ class StatementAdmin(ReadOnlyAdmin[Statement]):
         asked = request.GET.get("month", str(months[min(1, len(months) - 1)]))
         form = _MonthForm({"month": asked}, months)
         month = form.cleaned_data["month"] if form.is_valid() else None
-        return form, month, request.GET.get("owner")
+        owner = request.GET.get("owner")
+        if owner is not None and "\0" in owner:  # PostgreSQL has none in a text
+            raise BadRequest("owner: expected an address")
+        return form, month, owner
 
     def _drawn(self, month: Month, owner: str | None) -> dict[str, Any]:
         with bounded(_LONGEST):

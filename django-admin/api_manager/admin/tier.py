@@ -37,6 +37,13 @@ class TierAdmin(ModelAdmin[Tier]):
         """Tiers with the number of their keys."""
         return super().get_queryset(request).annotate(key_count=Count("keys")).prefetch_related("limits")
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Tier | None:
+        """A tier; locked when it is about to be changed, so that an edit sees what another has just done."""
+        tier = super().get_object(request, object_id, from_field)
+        if tier is not None and request.method == "POST":
+            tier = Tier.objects.select_for_update().filter(pk=tier.pk).first()
+        return tier
+
     @admin.display(description="requests per hour", ordering="requests_per_hour")
     def rate(self, tier: Tier) -> str:
         """The rate, readable."""

@@ -27,6 +27,7 @@ from ratelimiter.keys.record import KeyRecord
 from ratelimiter.limiter.decision import Decision
 from ratelimiter.limiter.fallback import Fallback, Mode
 from ratelimiter.limiter.plan import Limits
+from ratelimiter.limiter.policy import Policy
 from ratelimiter.limiter.token_bucket import Once, TokenBucket
 from ratelimiter.protocol import send_whole
 from ratelimiter.request_log import record
@@ -35,7 +36,7 @@ from ratelimiter.request_log.coalescer import Coalescer
 from . import edge
 from .answers import Answer, decision_answer, denial_answer, unauthenticated_answer
 from .authentication import authenticate, require_usable
-from .idempotency import once_of
+from .idempotency import IDEMPOTENCY_KEY, once_of
 from .plans import limits_at, policy_of, require_reachable
 from .schemas import DecisionRequest, field_errors
 
@@ -106,11 +107,8 @@ class DecisionApi:
         asked = _parse(body) if body else _DEFAULT_REQUEST
         cost, endpoint = asked.cost, asked.endpoint
         policy, limits = policy_of(key), limits_at(key, endpoint)
-        require_reachable(cost, policy, limits)
-        once = once_of(headers, cost, endpoint)
-        decision = self._bucket.denials.find(key.subject, policy, cost, limits)
-        if decision is not None and once is not None:
-            decision = await self._replay_or_deny(key.subject, decision, limits, once)
+        once = once_of(scope["headers"], cost, endpoint) if IDEMPOTENCY_KEY in headers else None
+        decision = await self._known(key.subject, policy, cost, limits, once)
         if decision is not None:
             if decision.is_replayed:
                 return self._answer(key.tier, decision, identifier)
@@ -138,20 +136,41 @@ class DecisionApi:
             return self._answer(key.tier, decision, identifier, mode)
         return self._answer(key.tier, decision, identifier)
 
-    async def _replay_or_deny(
-        self, subject: int, denial: Decision, limits: Limits, once: Once
+    async def _known(
+        self, subject: int, policy: Policy, cost: int, limits: Limits, once: Once | None
     ) -> Decision | None:
-        """A denial from memory, unless its idempotency key was admitted before; ``None``: a take has to tell.
+        """A denial from memory, or what its idempotency key was answered; ``None``: a take has to tell.
 
-        Redis is asked, but not to record: a flood of denials is not to fill the log by way of such keys.
+        Redis is asked for a key, but not to record: a flood of denials is not to fill the log by way of such.
+
+        Raises:
+            InvalidInput: the limits as they are now never admit the cost, and did not before.
+
         """
         try:
-            found = await self._bucket.peek(subject, denial.policy, denial.cost, limits, once)
-        except LimiterUnavailable:
-            return None
-        if found.is_replayed:
+            require_reachable(cost, policy, limits)
+        except InvalidInput:
+            # It may have been admitted, and the limits lowered since.
+            found = once and await self._first_answer(subject, policy, cost, limits, once)
+            if found is None or not found.is_replayed:
+                raise
+            return found
+        denial = self._bucket.denials.find(subject, policy, cost, limits)
+        if denial is None or once is None:
+            return denial
+        found = await self._first_answer(subject, policy, cost, limits, once)
+        if found is None or found.is_replayed:
             return found
         return None if found.allowed else denial
+
+    async def _first_answer(
+        self, subject: int, policy: Policy, cost: int, limits: Limits, once: Once
+    ) -> Decision | None:
+        """What an idempotency key was answered, if it was, else what would be decided; ``None``: unknown."""
+        try:
+            return await self._bucket.peek(subject, policy, cost, limits, once)
+        except LimiterUnavailable:
+            return None
 
     async def _check(self, scope: Scope, headers: edge.Headers, identifier: str) -> Answer:
         key = await self._key(headers)

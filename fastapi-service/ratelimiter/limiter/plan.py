@@ -52,7 +52,7 @@ class Limits:
 
     def levels(self, cost: int, now: int, answers: Sequence[int]) -> tuple[tuple[Limit, Level], ...]:
         """What the script answered of each."""
-        # Fewer answers than limits, if an idempotency key remembers those of fewer.
+        # Fewer answers than limits, if an idempotency key remembers those of others.
         return tuple(
             (limit, _level(limit.terms, cost, now, answer))
             for limit, answer in zip(self.limits, answers, strict=False)

@@ -29,7 +29,8 @@
 --   'unknown' of such a take: what a quota had spent in its period was lost with Redis's data; nothing is done
 -- of an idempotency key
 --   0         the first time; it is remembered if the take is admitted
---   n > 0     the answer of its take is the first one's, given at tick n; nothing was spent or recorded
+--   n > 0     the answer of its take is the first one's, given at tick n; nothing was spent or recorded.
+--             Where the plan has other limits by now, it is the default bucket's alone
 --   -1        something else was asked with it; nothing was done
 --
 -- A tick is 1/16 µs since 2025-01-01; every number is an integer below 2^53, exact in a double.
@@ -99,6 +100,10 @@ local function look(plan, cost, level_of)
       spent[n] = held[n] + cost * unit
     else
       top = capacity
+      local known_last = level_of[name .. '-']
+      if tonumber(last) <= now and tonumber(known_last or 0) > now then
+        last = known_last -- the call was on its way when the period ended, and others have begun the next
+      end
       if not level or level_of[name .. '-'] ~= last then
         level = tonumber(before) or 0
         if before == '' and beginning() > unit then
@@ -108,7 +113,7 @@ local function look(plan, cost, level_of)
       held[n], floors[n], ends[n] = level, 0, '-' .. last
       spent[n] = level + cost
     end
-    if now + top >= LIMIT or spent[n] >= LIMIT then
+    if now + top >= LIMIT then -- what is spent may be beyond it, inexact, and is above the top then
       return nil
     end
     if spent[n] > top then
@@ -203,32 +208,42 @@ local function decide(i)
   return all, admitted
 end
 
+-- Which limits a take has, whatever their numbers: a name and its mark each, behind that of a quota '-'.
+local function shape_of(interval)
+  local shape = string.gsub(match(interval, ' (.+)$') or '', '%-[%d%-]+', '-')
+  return (string.gsub(shape, ':%d+', ''))
+end
+
 -- Decide item i with the idempotency key before it.
 local function decide_once(i)
   local key, at = KEYS[i + 1], 4 * i - 6
+  local shape_now = shape_of(ARGV[at + 5])
   local before = firsts[key] or stored[i - 1]
   if before then
-    local asked, when, all = match(before, '^(%d+) (%d+) (.+)$')
+    local asked, when, first, others_then, shape = match(before, '^(%d+) (%d+) (%d+)([%d %-]*)(.*)$')
     if asked ~= ARGV[at + 1] then
       answers[i], answers[i + 1] = -1, 0
       return
     end
-    answers[i], answers[i + 1] = tonumber(when), {}
-    for number in gmatch(all or '', '%-?%d+') do
-      table.insert(answers[i + 1], tonumber(number))
+    answers[i], answers[i + 1] = tonumber(when), { tonumber(first) }
+    if shape == shape_now then
+      for number in gmatch(others_then, '%-?%d+') do
+        table.insert(answers[i + 1], tonumber(number))
+      end
     end
     return
   end
   local answer, admitted = decide(i)
   answers[i], answers[i + 1] = 0, answer
   if admitted == nil then
-    admitted = answer and answer >= 0
+    admitted = type(answer) == 'number' and answer >= 0
   end
   if admitted and ARGV[4 * i + 1] ~= '' then
     firsts[key] = format('%s %.0f', ARGV[at + 1], now)
     for _, number in ipairs(type(answer) == 'table' and answer or { answer }) do
       firsts[key] = firsts[key] .. format(' %.0f', number)
     end
+    firsts[key] = firsts[key] .. ' ' .. shape_now
     lifetimes[key] = ARGV[at]
   end
 end

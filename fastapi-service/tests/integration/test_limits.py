@@ -21,22 +21,6 @@ PLAN = {
 
 
 @pytest.fixture
-def add_limit(database):
-    """Add a limit to a tier, as psql would."""
-
-    def add_to_tier(name, tier="free", **columns):
-        columns |= {"name": name}
-        names, marks = ", ".join(columns), ", ".join(["%s"] * len(columns))
-        database.sql(
-            f"INSERT INTO tier_limit ({names}, tier_id) SELECT {marks}, id FROM tier WHERE name = %s",  # noqa: S608  # columns named here
-            *columns.values(),
-            tier,
-        )
-
-    return add_to_tier
-
-
-@pytest.fixture
 def plan(add_limit, app):
     for name, columns in PLAN.items():
         add_limit(name, **columns)

@@ -168,6 +168,19 @@ async def test_a_shadow_denies_nothing(bucket):
     assert decisions[-1].wait_seconds == 0
 
 
+async def test_a_shadow_denies_no_cost_however_far_beyond_what_it_ever_holds(bucket):
+    """Its level after would be beyond the arithmetic: 10^9 tokens, one of which comes back in a year."""
+    year = Policy.of(1, 1, 365 * 86_400)
+    limits = Limits(
+        [Limit("tried", year, is_shadow=True), Limit("day", Quota(1, Period.DAY), is_shadow=True)]
+    )
+    policy = Policy.of(10**9, 10**9)
+    for cost in (10**5, 10**9 - 10**5):
+        decision = await bucket.take(1, policy, cost, RECORD, limits)
+        assert (decision.allowed, decision.shadow_denials) == (True, ["tried", "day"])
+    assert (await bucket.take(1, policy, 10**9, RECORD, limits)).violated == ["default"]
+
+
 async def test_what_is_denied_is_recorded_with_the_limits_names(redis, bucket):
     limits = Limits([Limit("one", Policy.of(1, 1)), Limit("tried", Policy.of(1, 1), is_shadow=True)])
     for _ in range(2):
@@ -195,6 +208,19 @@ async def test_a_quota_begins_anew_with_its_period_and_its_key_expires(redis, bu
     await redis.set(key, stored.replace(b"%d" % end, b"%d" % (end - 86_400 * TICKS_PER_SECOND)))
     [(_, level)] = (await bucket.take(1, policy, 1, RECORD, limits)).others
     assert level.remaining == 1
+
+
+async def test_a_take_that_comes_as_the_period_ends_is_of_the_one_that_others_have_begun(bucket):
+    class Late(Limits):
+        """As written a day ago, by a worker that saw no midnight yet."""
+
+        def arguments(self, now, spent=None):
+            return super().arguments(now - 86_400 * TICKS_PER_SECOND, spent)
+
+    daily = [Limit("daily", Quota(5, Period.DAY))]
+    for limits, left in ((Limits(daily), 4), (Late(daily), 3), (Limits(daily), 2)):
+        [(_, level)] = (await bucket.take(1, Policy.of(1000), 1, RECORD, limits)).others
+        assert level.remaining == left
 
 
 async def test_what_was_spent_before_redis_lost_its_data_is_not_granted_anew(redis, bucket, spent):
