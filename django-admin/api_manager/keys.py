@@ -28,6 +28,7 @@ FIELDS: Final = (
     "expires_at",
     "allowed_cidrs",
     "note",
+    "is_exempt",
 )
 """What an operator says of a key; the rest follows from what is done with it."""
 
