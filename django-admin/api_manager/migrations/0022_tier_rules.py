@@ -1,4 +1,4 @@
-"""Rules that move keys between tiers, what they found, keys that are exempt, and the words for it in the audit."""
+"""Rules that move keys between tiers, what they found, keys that are exempt; the audit's words for it."""
 
 import django.db.models.deletion
 from django.contrib.postgres.operations import AddConstraintNotValid
@@ -125,7 +125,7 @@ class Migration(migrations.Migration):
                         | Q(condition="denials_at_least", threshold__isnull=False, threshold__gte=1),
                         name="tier_rule_threshold_check",
                         violation_error_message=(
-                            "Threshold: 1 to 100 percent (at most: 0 to 99), or 1 denial or more."
+                            "Threshold: 1 to 100 percent (at most: 0 to 99), or a denial a day or more."
                         ),
                     ),
                     models.CheckConstraint(

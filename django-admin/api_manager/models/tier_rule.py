@@ -92,7 +92,9 @@ class TierRule(models.Model):
                 | Q(condition="share_at_least", threshold__isnull=False, threshold__range=(1, 100))
                 | Q(condition="share_at_most", threshold__isnull=False, threshold__range=(0, 99))
                 | Q(condition="denials_at_least", threshold__isnull=False, threshold__gte=1),
-                violation_error_message="Threshold: 1 to 100 percent (at most: 0 to 99), or 1 denial or more.",
+                violation_error_message=(
+                    "Threshold: 1 to 100 percent (at most: 0 to 99), or a denial a day or more."
+                ),
             ),
             models.CheckConstraint(
                 name="tier_rule_days_check",
