@@ -40,14 +40,11 @@ class TierSuggestionAdmin(ModelAdmin[TierSuggestion]):
     list_filter = ("state",)
     list_select_related = ("chain",)
     list_per_page = 50
+    ordering = (F("decided_at").desc(nulls_first=True), "-pk")
     sortable_by = ()
     fields = ("key", "rule_name", "move", "figures_in_words", "made_at", "state", "decided_at", "decided_by")
     readonly_fields = fields
     actions = ("accept", "dismiss")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[TierSuggestion]:
-        """What waits has not been decided."""
-        return super().get_queryset(request).order_by(F("decided_at").desc(nulls_first=True), "-pk")
 
     def has_add_permission(self, _request: HttpRequest) -> bool:
         """Rules do."""
@@ -122,7 +119,7 @@ class TierSuggestionAdmin(ModelAdmin[TierSuggestion]):
     def decide(self, row: TierSuggestion) -> str:
         """A button for each way."""
         if row.state != State.WAITING:
-            return ""
+            return self.get_empty_value_display()
         return render_to_string("admin/api_manager/tiersuggestion/decide.html", {"row": row})
 
     @admin.action(description="Accept selected suggestions", permissions=["change"])

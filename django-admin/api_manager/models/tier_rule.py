@@ -130,16 +130,16 @@ class TierRule(models.Model):
         return self.action in self.MOVING
 
     def condition_in_words(self) -> str:
-        """What it asks."""
-        words = {
-            self.Condition.SHARE_AT_LEAST: f"at least {self.threshold}% of a quota used",
-            self.Condition.SHARE_AT_MOST: f"at most {self.threshold}% of a quota used",
-            self.Condition.DENIALS_AT_LEAST: f"at least {self.threshold:,} denials a day"
-            if self.threshold
-            else "",
-            self.Condition.IDLE: "no request",
-        }[self.Condition(self.condition)]
-        return f"{words} in {self.period_days} day{'' if self.period_days == 1 else 's'}"
+        """What it asks whether a key had it."""
+        days = "1 day" if self.period_days == 1 else f"{self.period_days} days"
+        match self.condition, self.threshold:
+            case self.Condition.SHARE_AT_LEAST, share:
+                return f"at least {share}% of a quota used over {days}"
+            case self.Condition.SHARE_AT_MOST, share:
+                return f"at most {share}% of a quota used over {days}"
+            case self.Condition.DENIALS_AT_LEAST, denials:
+                return f"at least {denials:,} denial{'' if denials == 1 else 's'} a day over {days}"
+        return f"no request in {days}"
 
     def action_in_words(self) -> str:
         """What it does."""
