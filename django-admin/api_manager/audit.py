@@ -1,4 +1,4 @@
-"""The audit trail: who did what to which key, tier, token, user or group, in the transaction that does it."""
+"""The audit trail: who did what to which key, tier, rule, token, user or group, in the deed's transaction."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,11 +13,12 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from .client import client_ip
-from .models import APIKey, AuditEvent, ManagementToken, Tier
+from .models import APIKey, AuditEvent, ManagementToken, Tier, TierRule
 
 _TARGETS: Final = {
     APIKey: AuditEvent.Target.KEY,
     Tier: AuditEvent.Target.TIER,
+    TierRule: AuditEvent.Target.RULE,
     ManagementToken: AuditEvent.Target.TOKEN,
     User: AuditEvent.Target.USER,
     Group: AuditEvent.Target.GROUP,

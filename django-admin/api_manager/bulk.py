@@ -5,7 +5,7 @@ rows are locked in the order of their ids, so that two such deeds never wait for
 key that changes has its audit event, as if it had been changed by itself.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from django.db import transaction
@@ -41,15 +41,19 @@ def revoke(ids: Collection[int], actor: Actor, reason: str) -> list[APIKey]:
 
 
 @transaction.atomic
-def retier(ids: Collection[int], tier: Tier, actor: Actor) -> list[APIKey]:
+def retier(
+    ids: Collection[int], tier: Tier, actor: Actor, why: Mapping[str, Any] | None = None
+) -> list[APIKey]:
     """Moves keys to a tier; returns those that moved. Limits of their own are kept, revoked keys left alone.
+
+    ``why`` stands in the audit, too.
 
     Raises ConflictError, and moves none, where a key's own burst would take over ten years to refill there.
     """
     moved = [key for key in _locked(ids) if key.revoked_at is None and key.tier_id != tier.pk]
     _refuse_slow([key for key in moved if _refills_too_slowly(key, tier)], tier)
     _of(moved).update(tier=tier)
-    details = ((key, {"changed": {"tier": [key.tier.name, tier.name]}}) for key in moved)
+    details = ((key, {"changed": {"tier": [key.tier.name, tier.name]}} | dict(why or {})) for key in moved)
     audit.record_all(actor, AuditEvent.Action.UPDATED, details)
     return moved
 

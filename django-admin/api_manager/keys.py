@@ -5,7 +5,7 @@ the triggers on the table tell the API's workers. A key's secret leaves here onc
 and is kept nowhere.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -28,6 +28,7 @@ FIELDS: Final = (
     "expires_at",
     "allowed_cidrs",
     "note",
+    "is_exempt",
 )
 """What an operator says of a key; the rest follows from what is done with it."""
 
@@ -116,9 +117,12 @@ def activate(key_id: int, actor: Actor) -> bool:
     return _set_active(key_id, actor, Action.ACTIVATED, is_active=True)
 
 
-def pause(key_id: int, actor: Actor) -> bool:
-    """Stops a key until it is activated; whether that changed anything. ConflictError if it is revoked."""
-    return _set_active(key_id, actor, Action.PAUSED, is_active=False)
+def pause(key_id: int, actor: Actor, why: Mapping[str, Any] | None = None) -> bool:
+    """Stops a key until it is activated; whether that changed anything. ConflictError if it is revoked.
+
+    ``why`` stands in the audit, too.
+    """
+    return _set_active(key_id, actor, Action.PAUSED, why, is_active=False)
 
 
 @transaction.atomic
@@ -139,14 +143,22 @@ def _locked(key_id: int) -> APIKey:
 
 
 @transaction.atomic
-def _set_active(key_id: int, actor: Actor, action: AuditEvent.Action, *, is_active: bool) -> bool:
+def _set_active(
+    key_id: int,
+    actor: Actor,
+    action: AuditEvent.Action,
+    why: Mapping[str, Any] | None = None,
+    *,
+    is_active: bool,
+) -> bool:
     key = _locked(key_id)
     _refuse_revoked(key)
     if key.is_active == is_active:
         return False
     key.is_active = is_active
     key.save(update_fields=["is_active"])
-    audit.record(actor, action, key, {"changed": {"is_active": [not is_active, is_active]}})
+    changed = {"changed": {"is_active": [not is_active, is_active]}}
+    audit.record(actor, action, key, changed | dict(why or {}))
     return True
 
 

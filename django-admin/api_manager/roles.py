@@ -18,6 +18,8 @@ _VIEWER: Final = frozenset(
     {
         "api_manager.view_apikey",
         "api_manager.view_tier",
+        "api_manager.view_tierrule",
+        "api_manager.view_tiersuggestion",
         "api_manager.view_requestlog",
         "api_manager.view_usagehourly",
         "api_manager.view_statement",
@@ -33,6 +35,10 @@ _OPERATOR: Final = _VIEWER | {
     "api_manager.add_tier",
     "api_manager.change_tier",
     "api_manager.delete_tier",
+    "api_manager.add_tierrule",
+    "api_manager.change_tierrule",
+    "api_manager.delete_tierrule",
+    "api_manager.change_tiersuggestion",
     "api_manager.export_requestlog",
 }
 _OWNER: Final = _OPERATOR | {

@@ -30,18 +30,12 @@ from django.db import connection
 from config.currency import MINOR_DIGITS
 
 from . import pipeline
+from .chain import CHAINS
 from .models import FIRST_MOMENT, LAST_MOMENT, KeyTerms
-
-_CHAINS: Final = """
-WITH RECURSIVE chain (key_id, chain_id) AS (
-    SELECT id, id FROM api_key WHERE replaces_id IS NULL
-    UNION ALL
-    SELECT key.id, chain.chain_id FROM api_key AS key JOIN chain ON key.replaces_id = chain.key_id
-)"""
 
 # Apart from the lines: PostgreSQL takes these for few, and would look through all keys for each of them.
 _NEWEST: Final = f"""
-{_CHAINS}
+{CHAINS}
 SELECT DISTINCT ON (chain_id) chain_id, key.name, key.hint
 FROM chain JOIN api_key AS key ON key.id = chain.key_id
 WHERE chain_id = ANY(%s)
@@ -52,7 +46,7 @@ ORDER BY chain_id, key.id DESC
 # clock dates requests, may be a little behind PostgreSQL's. greatest and least pass over NULL: so there is
 # nothing beyond the included where all are.
 _LINES: Final = f"""
-{_CHAINS}, noted_terms AS (
+{CHAINS}, noted_terms AS (
     SELECT *, row_number() OVER (PARTITION BY chain_id ORDER BY valid_from, id) = 1 AS is_first,
            date_trunc('hour', valid_from, 'UTC') AS began,
            date_trunc('hour', valid_from + interval '1 hour' - interval '1 microsecond', 'UTC') AS next_hour

@@ -34,6 +34,13 @@ def _link(title: str, icon: str, model: str) -> dict[str, Any]:
     }
 
 
+def waiting_suggestions(_request: HttpRequest) -> str:
+    """How many suggestions of tier rules wait for an operator; empty if none does."""
+    from api_manager.tier_rules import suggestions  # noqa: PLC0415  # settings come before models
+
+    return f"{suggestions.waiting() or ''}"
+
+
 def _may_view(permission: str) -> Callable[[HttpRequest], bool]:
     return lambda request: request.user.has_perm(permission)
 
@@ -59,6 +66,9 @@ UNFOLD: Final[dict[str, Any]] = {
                     {"title": "Overview", "icon": "monitoring", "link": reverse_lazy("admin:index")},
                     _link("Keys", "key", "api_manager.apikey"),
                     _link("Tiers", "stacks", "api_manager.tier"),
+                    _link("Tier rules", "rule", "api_manager.tierrule"),
+                    _link("Suggestions", "move_up", "api_manager.tiersuggestion")
+                    | {"badge": "config.theme.waiting_suggestions"},
                     _link("Requests", "receipt_long", "api_manager.requestlog"),
                     _link("Usage", "bar_chart", "api_manager.usagehourly"),
                     _link("Statements", "payments", "api_manager.statement"),

@@ -35,6 +35,8 @@ PAGES = [
     f"{KEYS}{{id}}/rotate/",
     "/admin/api_manager/managementtoken/revoke/",
     "/admin/api_manager/tier/{id}/change/",
+    "/admin/api_manager/tierrule/{id}/change/",
+    "/admin/api_manager/tierrule/{id}/preview/",
     "/admin/auth/user/{id}/second-factor/",
 ]
 IDS = st.sampled_from(["0", "-1", "9" * 25, "%00", "a", "٣"])

@@ -59,6 +59,8 @@ MOST = {
     "/admin/auth/group/": 6,
 }
 """Queries of each page, session and operator included."""
+NAVIGATION = 1
+"""Of every page beside these: how many suggestions wait."""
 
 
 def _fill(issue, issue_token, first: int, last: int) -> int:
@@ -95,4 +97,4 @@ def test_a_page_takes_few_queries_and_no_more_of_them_with_more_rows(site: Clien
     few = _asked(site, _fill(issue, issue_token, 0, 6))
     many = _asked(site, _fill(issue, issue_token, 6, 30))
     assert {path: count for path, count in many.items() if count > few[path]} == {}
-    assert {path: count for path, count in many.items() if count > MOST[path]} == {}
+    assert {path: count for path, count in many.items() if count > MOST[path] + NAVIGATION} == {}

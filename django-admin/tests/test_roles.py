@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
-from api_manager.models import APIKey, ManagementToken, RequestLog, Tier
+from api_manager.models import APIKey, ManagementToken, RequestLog, Tier, TierRule
 from api_manager.roles import ROLES
 
 MANAGER = "/admin/api_manager"
@@ -33,6 +33,13 @@ LOOKS = {
     f"{MANAGER}/tier/{{tier}}/change/": ALL,
     f"{MANAGER}/tier/add/": WRITERS,
     f"{MANAGER}/tier/{{tier}}/delete/": WRITERS,
+    f"{MANAGER}/tierrule/": ALL,
+    f"{MANAGER}/tierrule/{{rule}}/change/": ALL,
+    f"{MANAGER}/tierrule/{{rule}}/preview/": ALL,
+    f"{MANAGER}/tierrule/add/": WRITERS,
+    f"{MANAGER}/tierrule/{{rule}}/delete/": WRITERS,
+    f"{MANAGER}/tiersuggestion/": ALL,
+    f"{MANAGER}/tiersuggestion/add/": NOBODY,
     f"{MANAGER}/requestlog/": ALL,
     f"{MANAGER}/requestlog/{{request}}/change/": ALL,
     f"{MANAGER}/requestlog/add/": NOBODY,
@@ -101,6 +108,7 @@ def ids(db, issue, issue_token) -> dict[str, int]:
         "key": key.pk,
         "token": issue_token().token.pk,
         "tier": Tier.objects.create(name="spare", requests_per_hour=5).pk,
+        "rule": TierRule.objects.create(name="idle", condition="idle", action="notify").pk,
         "request": row.pk,
         "user": User.objects.create(username="someone", is_staff=True).pk,
         "group": Group.objects.create(name="Support").pk,

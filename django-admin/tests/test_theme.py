@@ -16,6 +16,8 @@ NGINX = Path(__file__).resolve().parents[2] / "nginx"
 LISTS = {
     "api_manager.apikey": "Keys",
     "api_manager.tier": "Tiers",
+    "api_manager.tierrule": "Tier rules",
+    "api_manager.tiersuggestion": "Suggestions",
     "api_manager.requestlog": "Requests",
     "api_manager.usagehourly": "Usage",
     "api_manager.statement": "Statements",

@@ -28,9 +28,10 @@ from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from api_manager import keys, lockout, second_factor, tokens
 from api_manager.audit import Actor
+from api_manager.tier_rules import suggestions
 from api_manager.models import (
     APIKey, DrainCursor, EndpointHourly, KeyLimit, KeyTerms, ManagementToken, RequestLog, Tier, TierLimit,
-    TierPrice, UsageDaily, UsageHourly, UsageMinutely,
+    TierPrice, TierRule, TierSuggestion, UsageDaily, UsageHourly, UsageMinutely,
 )
 
 operator = User.objects.create_superuser("olive", "olive@example.com", "PASSWORD")
@@ -79,6 +80,19 @@ first = APIKey.objects.get(pk=1)
 first.note = "Their contact is on call from nine to five. Ask before raising the limits."
 first.allowed_cidrs, first.burst = ["192.0.2.0/24", "2001:db8::/32"], 500
 keys.update(first, ["note", "allowed_cidrs", "burst"], actor)
+free, basic = Tier.objects.get(name="free"), Tier.objects.get(name="basic")
+rule = TierRule.objects.create(name="Grow out of free", condition="share_at_least", threshold=80,
+    tier=free, action="suggest", target_tier=basic)
+TierRule.objects.create(name="Tell of denials", condition="denials_at_least", threshold=1, action="notify",
+    period_days=1, is_active=True)
+UsageDaily.objects.create(api_key_id=1, day=hour.date() - timedelta(days=1), **sums)
+KeyTerms.objects.filter(chain=1).update(valid_from=now - month)
+figures = {"rule": rule.name, "tier": "free", "target": "basic", "period": "2026-10-24 to 2026-11-22",
+    "tokens_a_day": 2004.5, "share_percent": 83.52, "limit": "default", "denials_a_day": 120.25}
+for number in (1, 2, 3):
+    TierSuggestion.objects.create(chain_id=number, rule=rule, tier=free, target_tier=basic, figures=figures)
+suggestions.dismiss(3, actor)
+APIKey.objects.filter(pk=2).update(is_exempt=True)
 tokens.issue(ManagementToken(name="ci", scopes=["keys:read", "keys:write"]), actor)
 """.replace("PASSWORD", PASSWORD).replace("TOTP_KEY", TOTP_KEY.decode())
 

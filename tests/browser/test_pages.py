@@ -35,6 +35,12 @@ PAGES = {
     "tier": f"{MANAGER}/tier/1/change/",
     "tier-limits": f"{MANAGER}/tier/3/change/",
     "tier-delete": f"{MANAGER}/tier/1/delete/",
+    "rules": f"{MANAGER}/tierrule/",
+    "rule-add": f"{MANAGER}/tierrule/add/",
+    "rule": f"{MANAGER}/tierrule/1/change/",
+    "rule-preview": f"{MANAGER}/tierrule/2/preview/",
+    "suggestions": f"{MANAGER}/tiersuggestion/",
+    "suggestion": f"{MANAGER}/tiersuggestion/1/change/",
     "requests": f"{MANAGER}/requestlog/",
     "requests-of-a-key": f"{MANAGER}/requestlog/?range=7d&api_key=1",
     "requests-of-an-hour": f"{MANAGER}/requestlog/?range=1h",
@@ -152,6 +158,29 @@ def test_a_limit_is_added_to_a_tier_and_says_what_is_wrong(visit):
     visit.page.click("[name=_save]")
     visit.page.wait_for_selector(".errornote")
     visit.check("tier-limit-wrong")
+
+
+def test_a_rule_says_which_other_it_contradicts(visit):
+    visit.go(f"{MANAGER}/tierrule/add/")
+    visit.page.fill("#id_name", "Back to free")
+    visit.page.select_option("#id_tier", label="basic")
+    visit.page.select_option("#id_condition", "share_at_most")
+    visit.page.fill("#id_threshold", "50")
+    visit.page.select_option("#id_action", "change")
+    visit.page.select_option("#id_target_tier", label="free")
+    visit.page.click("[name=_save]")
+    visit.page.wait_for_selector(".errornote")
+    assert "it would go back and forth" in visit.page.inner_text("#tierrule_form")
+    visit.check("rule-wrong")
+
+
+def test_a_suggestion_is_decided_by_one_click(visit):
+    visit.go(f"{MANAGER}/tiersuggestion/?state__exact=waiting")
+    assert visit.page.inner_text(".nav-count >> visible=true") == "2"
+    visit.page.get_by_role("button", name="Dismiss", exact=True).first.click()
+    visit.page.get_by_text("Dismissed: 1.").wait_for()
+    assert visit.page.inner_text(".nav-count >> visible=true") == "1"
+    visit.check("suggestion-dismissed")
 
 
 def test_what_is_selected_offers_its_actions(visit):

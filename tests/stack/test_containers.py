@@ -14,6 +14,7 @@ SECRETS = {
     "migrate": {"OWNER_DATABASE_PASSWORD", "DJANGO_SECRET_KEY", "DJANGO_SUPERUSER_PASSWORD", "API_TOKEN"},
     "fastapi": {"API_DATABASE_PASSWORD", "REDIS_PASSWORD", "ADMIN_API_TOKEN"},
     "django": {"OWNER_DATABASE_PASSWORD", "DJANGO_SECRET_KEY", "API_TOKEN"},
+    "rules": {"OWNER_DATABASE_PASSWORD", "DJANGO_SECRET_KEY"},
     "nginx": set(),
     "prometheus": set(),
 }

@@ -8,9 +8,31 @@ name and navigation, and the app's templates and styles mend it where it is not 
 
 from django.contrib import admin
 
-from . import audit_event, key, people, request_log, statement, tier, token, usage
+from . import (
+    audit_event,
+    key,
+    people,
+    request_log,
+    statement,
+    tier,
+    tier_rule,
+    tier_suggestion,
+    token,
+    usage,
+)
 
 admin.site.empty_value_display = "–"
 admin.site.index_title = "Overview"
 
-__all__ = ["audit_event", "key", "people", "request_log", "statement", "tier", "token", "usage"]
+__all__ = [
+    "audit_event",
+    "key",
+    "people",
+    "request_log",
+    "statement",
+    "tier",
+    "tier_rule",
+    "tier_suggestion",
+    "token",
+    "usage",
+]

@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 from api_manager.models import AuditEvent
 
 from .filters import TargetFilter
-from .links import group_url, key_url, tier_url, token_url, user_url
+from .links import group_url, key_url, rule_url, tier_url, token_url, user_url
 from .readonly import ReadOnlyAdmin
 
 _URLS = {
@@ -18,12 +18,13 @@ _URLS = {
     AuditEvent.Target.TOKEN: token_url,
     AuditEvent.Target.USER: user_url,
     AuditEvent.Target.GROUP: group_url,
+    AuditEvent.Target.RULE: rule_url,
 }
 
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyAdmin[AuditEvent]):
-    """Who did what to which key, tier, management token, user or group, through either service."""
+    """Who did what to which key, tier, rule, management token, user or group, through either service."""
 
     empty_hint = "Whatever is done to a key, tier, token, user or group is written here, and every login."
     list_display = ("timestamp", "actor", "action", "target", "what_changed", "client_ip")

@@ -39,7 +39,7 @@ class KeyAdmin(BulkPages, ImportPages):
     actions = ("activate", "pause", "rotate", "retier", "revoke", "export")
     fieldsets = (
         (None, {"fields": ("name", "owner_email", "note")}),
-        ("Limits", {"fields": ("tier", "requests_per_hour", "burst")}),
+        ("Limits", {"fields": ("tier", "requests_per_hour", "burst", "is_exempt")}),
         ("Access", {"fields": ("is_active", "expires_at", "allowed_cidrs")}),
     )
 

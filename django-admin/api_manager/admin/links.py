@@ -24,6 +24,11 @@ def tier_url(tier_id: int) -> str:
     return reverse("admin:api_manager_tier_change", args=[tier_id])
 
 
+def rule_url(rule_id: int) -> str:
+    """The page of a tier rule."""
+    return reverse("admin:api_manager_tierrule_change", args=[rule_id])
+
+
 def token_link(token: ManagementToken) -> SafeString:
     """A management token's name and hint, leading to its page."""
     return format_html('<a href="{}">{}</a> <code>{}</code>', token_url(token.pk), token.name, token.hint)

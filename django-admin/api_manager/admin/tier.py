@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.humanize.templatetags.humanize import intcomma
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -16,10 +16,10 @@ from api_manager import audit, tiers
 from api_manager.audit import Actor
 from api_manager.forms import TierForm
 from api_manager.generic import ModelAdmin
-from api_manager.models import APIKey, Tier
+from api_manager.models import APIKey, Tier, TierRule
 
 from .limits import TierLimitInline, save_all
-from .links import keys_of_tier_url
+from .links import keys_of_tier_url, rule_url
 
 
 @admin.register(Tier)
@@ -91,12 +91,16 @@ class TierAdmin(ModelAdmin[Tier]):
     def get_deleted_objects(
         self, objs: Iterable[Tier], request: HttpRequest
     ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
-        """What stands in the way: keys. Counted rather than listed, for they may be many."""
+        """What stands in the way: rules, and keys. These are counted rather than listed: they may be many."""
         objs = list(objs)
         protected: list[Any] = [
             format_html('{} has <a href="{}">{} keys</a>', tier, keys_of_tier_url(tier), count)
             for tier in objs
             if (count := APIKey.objects.filter(tier=tier).count())
+        ]
+        protected += [
+            format_html('The tier rule <a href="{}">{}</a> names it', rule_url(rule.pk), rule)
+            for rule in TierRule.objects.filter(Q(tier__in=objs) | Q(target_tier__in=objs))
         ]
         forbidden = set() if self.has_delete_permission(request) else {"tier"}
         return [str(tier) for tier in objs], {"tiers": len(objs)}, forbidden, protected

@@ -56,7 +56,7 @@ _INSERT: Final = """
         'name', added.name, 'owner_email', owner_email, 'tier', tier.name,
         'requests_per_hour', added.requests_per_hour, 'burst', added.burst, 'is_active', is_active,
         'expires_at', to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"'),
-        'allowed_cidrs', to_jsonb(allowed_cidrs::text[]), 'note', note, 'hint', hint,
+        'allowed_cidrs', to_jsonb(allowed_cidrs::text[]), 'note', note, 'is_exempt', is_exempt, 'hint', hint,
         'imported_from', %(source)s::text
     )
     FROM added JOIN tier ON tier.id = added.tier_id ORDER BY added.id

@@ -26,6 +26,7 @@ from .request_log import DrainCursor, RequestLog, RequestLogArchive
 from .rollups import EndpointHourly, UsageDaily, UsageHourly, UsageMinutely
 from .statement import KeyTerms, Statement, TierPrice
 from .tier import Tier
+from .tier_rule import MAX_PERIOD_DAYS, TierRule, TierSuggestion
 from .token import ManagementToken
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "MAX_BURST",
     "MAX_INCLUDED_REQUESTS",
     "MAX_NOTE_LENGTH",
+    "MAX_PERIOD_DAYS",
     "MAX_PRICE",
     "MAX_REASON_LENGTH",
     "MAX_REFILL_HOURS",
@@ -55,6 +57,8 @@ __all__ = [
     "Tier",
     "TierLimit",
     "TierPrice",
+    "TierRule",
+    "TierSuggestion",
     "UsageDaily",
     "UsageHourly",
     "UsageMinutely",

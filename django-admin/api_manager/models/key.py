@@ -50,6 +50,12 @@ class APIKey(models.Model):
     note = models.TextField(
         blank=True, default="", db_default="", max_length=MAX_NOTE_LENGTH, help_text="For operators."
     )
+    is_exempt = models.BooleanField(
+        "exempt from tier rules",
+        default=False,
+        db_default=False,
+        help_text="On: no rule moves, pauses or tells of the key.",
+    )
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoked_reason = models.TextField(
         blank=True, default="", db_default="", max_length=MAX_REASON_LENGTH, editable=False

@@ -30,6 +30,7 @@ FIELDS: Final = (
     "expires_at",
     "allowed_cidrs",
     "note",
+    "is_exempt",
 )
 """What is said of a key; the rest follows from what is done with it."""
 

@@ -1,0 +1,72 @@
+"""How rules are edited, each with its audit event in the same transaction."""
+
+from typing import Any, Final
+
+from django.db import transaction
+from django.utils import timezone
+
+from api_manager import audit
+from api_manager.audit import Actor
+from api_manager.models import AuditEvent, TierRule, TierSuggestion
+
+from .suggestions import RULES
+
+FIELDS: Final = (
+    "name",
+    "tier",
+    "condition",
+    "threshold",
+    "period_days",
+    "action",
+    "target_tier",
+    "position",
+    "cooldown_days",
+)
+"""What an operator says of a rule; it is switched on and off apart."""
+_HARMLESS: Final = {"name"}
+"""What may be changed without another look at what the rule would do."""
+
+Deed = AuditEvent.Action
+
+
+@transaction.atomic
+def create(rule: TierRule, actor: Actor) -> None:
+    """Saves a new, validated rule, which is off."""
+    rule.is_active = False
+    rule.save(force_insert=True)
+    audit.record(actor, Deed.CREATED, rule, audit.values(rule, FIELDS))
+
+
+@transaction.atomic
+def update(rule: TierRule, actor: Actor) -> None:
+    """Saves what was changed of a validated rule; it goes off, unless only its name was changed."""
+    before = TierRule.objects.select_for_update().get(pk=rule.pk)
+    changed: dict[str, Any] = dict(audit.changes(before, rule, FIELDS))
+    if not changed:
+        return
+    rule.is_active = before.is_active and set(changed) <= _HARMLESS
+    changed |= audit.changes(before, rule, ["is_active"])
+    rule.save(update_fields=list(changed))
+    audit.record(actor, Deed.UPDATED, rule, {"changed": changed})
+
+
+@transaction.atomic
+def switch(rule_id: int, actor: Actor, *, on: bool) -> bool:
+    """Switches a rule on or off; whether that changed anything. TierRule.DoesNotExist."""
+    rule = TierRule.objects.select_for_update().get(pk=rule_id)
+    if rule.is_active == on:
+        return False
+    rule.is_active = on
+    rule.save(update_fields=["is_active"])
+    action = Deed.ACTIVATED if on else Deed.PAUSED
+    audit.record(actor, action, rule, {"changed": {"is_active": [not on, on]}})
+    return True
+
+
+@transaction.atomic
+def delete(rule: TierRule, actor: Actor) -> None:
+    """Deletes a rule. What it did stays, and what it suggested waits no longer."""
+    rows = TierSuggestion.objects.filter(rule_id=rule.pk, state=TierSuggestion.State.WAITING)
+    rows.update(state=TierSuggestion.State.OVERTAKEN, decided_at=timezone.now(), decided_by=RULES.name)
+    audit.record(actor, Deed.DELETED, rule, audit.values(rule, FIELDS))
+    rule.delete()
