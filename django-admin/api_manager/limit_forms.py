@@ -129,6 +129,10 @@ _SAME_NAME: Final = "Two limits have the same name; each needs one of its own."
 _NAME_IS_TAKEN: Final = "There is another limit of this name; change or delete that one first."
 
 
+def _is_deleted(form: ModelForm[Any]) -> bool:
+    return not form.errors and bool(form.cleaned_data.get("DELETE"))
+
+
 class _LimitFormSet(BaseInlineFormSet[Any, Any, Any]):
     """Limits of one tier or key, each with a name of its own."""
 
@@ -149,10 +153,10 @@ class _LimitFormSet(BaseInlineFormSet[Any, Any, Any]):
         freed = {
             form.instance.pk
             for form in self.initial_forms
-            if self._should_delete_form(form) or "name" in form.changed_data
+            if _is_deleted(form) or "name" in form.changed_data
         }
         for form in self.forms:
-            if not form.has_changed() or form.errors or self._should_delete_form(form):
+            if form.errors or not form.has_changed() or _is_deleted(form):
                 continue
             row, own = rows.get(form.cleaned_data["name"]), form.instance.pk
             if row not in {None, own} and (own is not None or row not in freed):

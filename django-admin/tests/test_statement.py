@@ -411,6 +411,17 @@ def test_a_page_that_takes_too_long_is_ended_and_names_the_command(site: Client,
     assert not AuditEvent.objects.filter(action="exported").exists()
 
 
+def test_what_it_takes_to_name_the_keys_does_not_grow_by_their_square(db):
+    """By PostgreSQL's own reckoning: for 10,000 numbers it must not compare each key with each of them."""
+
+    def reckoned(numbers: int) -> float:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {statement._NEWEST}", [list(range(1, numbers + 1))])
+            return cursor.fetchone()[0][0]["Plan"]["Total Cost"]
+
+    assert reckoned(10_000) < 2 * reckoned(10)
+
+
 def test_statements_have_a_permission_of_their_own(db):
     client = Client()
     client.force_login(User.objects.create_user("vera", is_staff=True))
