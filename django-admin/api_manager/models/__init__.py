@@ -22,6 +22,7 @@ from .bounds import (
 from .foreign_format import ForeignFormat
 from .key import APIKey, ErasedKey, KeyActivity
 from .limit import KeyLimit, TierLimit
+from .notice import Delivery, Notice, Webhook
 from .request_log import DrainCursor, RequestLog, RequestLogArchive
 from .rollups import EndpointHourly, UsageDaily, UsageHourly, UsageMinutely
 from .statement import KeyTerms, Statement, TierPrice
@@ -41,6 +42,7 @@ __all__ = [
     "MAX_WINDOW_SECONDS",
     "APIKey",
     "AuditEvent",
+    "Delivery",
     "DrainCursor",
     "EndpointHourly",
     "ErasedKey",
@@ -49,6 +51,7 @@ __all__ = [
     "KeyLimit",
     "KeyTerms",
     "ManagementToken",
+    "Notice",
     "RequestLog",
     "RequestLogArchive",
     "Statement",
@@ -58,4 +61,5 @@ __all__ = [
     "UsageDaily",
     "UsageHourly",
     "UsageMinutely",
+    "Webhook",
 ]

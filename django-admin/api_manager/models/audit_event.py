@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 
 
 class AuditEvent(models.Model):
-    """Who did what to which key, tier, management token, user or group; written by both services.
+    """Who did what to which key, tier, management token, webhook, user or group; written by both services.
 
     It is changed only to erase an owner.
 
@@ -48,6 +48,7 @@ class AuditEvent(models.Model):
         DATABASE = "database"
         USER = "user"
         GROUP = "group"
+        WEBHOOK = "webhook"
 
     timestamp = models.DateTimeField(db_default=Now())
     actor = models.CharField(max_length=200, help_text="Such as admin:alice or api:token.")
@@ -64,7 +65,7 @@ class AuditEvent(models.Model):
         constraints = (
             models.CheckConstraint(
                 name="audit_event_target_type_check",
-                condition=Q(target_type__in=["key", "tier", "database", "token", "user", "group"]),
+                condition=Q(target_type__in=["key", "tier", "database", "token", "user", "group", "webhook"]),
             ),
             models.CheckConstraint(name="audit_event_actor_check", condition=~Q(actor="")),
         )
