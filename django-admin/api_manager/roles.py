@@ -23,6 +23,8 @@ _VIEWER: Final = frozenset(
         "api_manager.view_statement",
         "api_manager.view_auditevent",
         "api_manager.view_managementtoken",
+        "api_manager.view_webhook",
+        "api_manager.view_delivery",
         "auth.view_user",
         "auth.view_group",
     }
@@ -34,6 +36,8 @@ _OPERATOR: Final = _VIEWER | {
     "api_manager.change_tier",
     "api_manager.delete_tier",
     "api_manager.export_requestlog",
+    "api_manager.add_webhook",
+    "api_manager.change_webhook",
 }
 _OWNER: Final = _OPERATOR | {
     "api_manager.add_managementtoken",
