@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, gen
 
 _WAITING: Final = """
     SELECT count(*) FILTER (WHERE attempts = 0), count(*) FILTER (WHERE attempts > 0),
-        coalesce(extract(epoch FROM now() - min(next_attempt_at)), 0)
+        coalesce(extract(epoch FROM statement_timestamp() - min(next_attempt_at)), 0)
     FROM delivery JOIN webhook ON webhook.id = webhook_id
     WHERE status = 'pending' AND is_active
 """

@@ -45,8 +45,8 @@ BEGIN
     CASE kind
         WHEN 'key.rotated' THEN
             SELECT jsonb_build_object('replaces', jsonb_build_object(
-                'id', old.id, 'hint', old.hint, 'expires_at', old.expires_at
-            )) INTO facts FROM public.api_key AS old WHERE old.id = NEW.replaces_id;
+                'id', replaced.id, 'hint', replaced.hint, 'expires_at', replaced.expires_at
+            )) INTO facts FROM public.api_key AS replaced WHERE replaced.id = NEW.replaces_id;
         WHEN 'key.revoked' THEN
             facts := jsonb_build_object('revoked_at', NEW.revoked_at);
         WHEN 'key.retiered' THEN
