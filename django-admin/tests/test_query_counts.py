@@ -55,7 +55,7 @@ MOST = {
     f"{MANAGER}/tier/": 6,
     f"{MANAGER}/managementtoken/": 6,
     f"{MANAGER}/webhook/": 6,
-    f"{MANAGER}/delivery/": 10,
+    f"{MANAGER}/delivery/": 11,
     "/admin/auth/user/": 8,
     "/admin/auth/group/": 6,
 }

@@ -9,7 +9,6 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from pydantic import SecretStr
 
 from api_manager import webhooks
 from api_manager.audit import Actor
@@ -20,11 +19,6 @@ LIST = "/admin/api_manager/webhook/"
 ADD = f"{LIST}add/"
 LOG = "/admin/api_manager/delivery/"
 SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{43}=")
-
-
-@pytest.fixture(autouse=True)
-def secret_key(settings):
-    settings.WEBHOOK_SECRET_KEY = SecretStr("a key of the tests, which signs nothing else")
 
 
 @pytest.fixture

@@ -26,11 +26,11 @@ from django.contrib.auth.models import Group, User
 from axes.models import AccessAttempt
 from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
-from api_manager import keys, lockout, second_factor, tokens
+from api_manager import keys, lockout, second_factor, tokens, webhooks
 from api_manager.audit import Actor
 from api_manager.models import (
-    APIKey, DrainCursor, EndpointHourly, KeyLimit, KeyTerms, ManagementToken, RequestLog, Tier, TierLimit,
-    TierPrice, UsageDaily, UsageHourly, UsageMinutely,
+    APIKey, Delivery, DrainCursor, EndpointHourly, KeyLimit, KeyTerms, ManagementToken, RequestLog, Tier,
+    TierLimit, TierPrice, UsageDaily, UsageHourly, UsageMinutely, Webhook,
 )
 
 operator = User.objects.create_superuser("olive", "olive@example.com", "PASSWORD")
@@ -79,6 +79,15 @@ first = APIKey.objects.get(pk=1)
 first.note = "Their contact is on call from nine to five. Ask before raising the limits."
 first.allowed_cidrs, first.burst = ["192.0.2.0/24", "2001:db8::/32"], 500
 keys.update(first, ["note", "allowed_cidrs", "burst"], actor)
+address = "https://hooks.example.com/a/path/as/long/as/some/receivers/have/" + "x" * 60
+hook = Webhook(name="Billing", url=address, kinds=["key.revoked", "key.retiered"])
+webhooks.create(hook, actor)
+Webhook.objects.create(name="Asleep", url="https://example.com/", kinds=["key.quota"], is_active=False)
+APIKey.objects.filter(pk=5).update(tier=1)
+webhooks.ping(hook.pk)
+Delivery.objects.filter(pk=1).update(status="dead", attempts=14, attempted_at=now, status_code=500,
+    duration_ms=10_000, error="The answer was 500, not one of 200 to 299; redirects are not followed.",
+    answer="<html><body>" + "Service Unavailable " * 20 + "</body></html>")
 tokens.issue(ManagementToken(name="ci", scopes=["keys:read", "keys:write"]), actor)
 """.replace("PASSWORD", PASSWORD).replace("TOTP_KEY", TOTP_KEY.decode())
 

@@ -12,8 +12,6 @@ from tests.receiver import receiving
 from tests.servers import PROJECT, execute
 from tests.waiting import wait_for
 
-SECRET_KEY = "key-of-the-tests-only-and-of-nobody-else"
-
 
 @pytest.fixture
 def receiver(database):
@@ -29,11 +27,7 @@ def receiver(database):
 @pytest.fixture
 def start(database, tmp_path):
     """Start a sender, any number of times; what it says is in a file."""
-    environment = os.environ | {
-        "DATABASE_URL": database.owner_url,
-        "WEBHOOK_SECRET_KEY": SECRET_KEY,
-        "WEBHOOK_ALLOW_PRIVATE": "true",
-    }
+    environment = os.environ | {"DATABASE_URL": database.owner_url, "WEBHOOK_ALLOW_PRIVATE": "true"}
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     senders = []
 

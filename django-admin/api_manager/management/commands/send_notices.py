@@ -16,6 +16,7 @@ log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
 class Command(BaseCommand):
     """Says nothing on stdout; how each attempt went is in the log of deliveries, and a line on stderr."""
 
+    requires_system_checks = ()  # those of the site's pages, which it does not serve
     help = "Find what webhooks are to be told, and send what is due."
 
     def add_arguments(self, parser: CommandParser) -> None:
