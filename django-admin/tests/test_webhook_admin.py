@@ -201,7 +201,7 @@ def test_a_viewer_looks_and_changes_nothing(viewer: Client, hook):
         page = viewer.get(url)
         assert page.status_code == 200
         assert "Retry" not in page.text
-        assert "New secret" not in page.text
+        assert "Rotate secret" not in page.text
     for url in (ADD, page_of(hook), f"{LIST}{hook.pk}/rotate/", f"{LIST}{hook.pk}/ping/"):
         assert viewer.post(url, form(grace_minutes="1")).status_code == 403
     assert viewer.post(f"{LOG}{delivery.pk}/retry/").status_code == 403

@@ -86,7 +86,7 @@ Webhook.objects.create(name="Asleep", url="https://example.com/", kinds=["key.qu
 APIKey.objects.filter(pk=5).update(tier=1)
 webhooks.ping(hook.pk)
 Delivery.objects.filter(pk=1).update(status="dead", attempts=14, attempted_at=now, status_code=500,
-    duration_ms=10_000, error="The answer was 500, not one of 200 to 299; redirects are not followed.",
+    duration_ms=10_000, error="The answer was 500, and not one of 200 to 299.",
     answer="<html><body>" + "Service Unavailable " * 20 + "</body></html>")
 tokens.issue(ManagementToken(name="ci", scopes=["keys:read", "keys:write"]), actor)
 """.replace("PASSWORD", PASSWORD).replace("TOTP_KEY", TOTP_KEY.decode())

@@ -1,11 +1,13 @@
 """Webhooks: the list, the form, a new secret, a ping."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from django.contrib import admin, messages
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 
 from api_manager import webhooks
 from api_manager.audit import Actor
@@ -18,6 +20,10 @@ from .issuing import IssuingPages
 from .links import delivery_url
 
 
+_TITLES: Final = {"rotate": "Rotate a secret", "issued": "The new secret"}
+"""Of pages that speak of the row elsewhere: a webhook stays, and its secret is new."""
+
+
 @admin.register(Webhook)
 class WebhookAdmin(IssuingPages[Webhook]):
     """Who is told what happens to keys. A webhook is deactivated, never deleted."""
@@ -28,7 +34,7 @@ class WebhookAdmin(IssuingPages[Webhook]):
 
     form = WebhookForm
     empty_hint = "Add a webhook for the program that is to be told what happens to keys."
-    list_display = ("name", "url", "is_told", "is_active", "created_at")
+    list_display = ("name", "host", "is_told", "is_active", "created_at")
     readonly_fields = ("previous_secret_until", "created_at")
     search_fields = ("name", "url")
 
@@ -43,6 +49,11 @@ class WebhookAdmin(IssuingPages[Webhook]):
         """What is said of a webhook, and of one that is there what followed."""
         return Webhook.FIELDS if obj is None else (*Webhook.FIELDS, *self.readonly_fields)
 
+    @admin.display(ordering="url")
+    def host(self, webhook: Webhook) -> str:
+        """Where it leads, without the path, which may be long."""
+        return urlsplit(webhook.url).netloc
+
     @admin.display(description="notices")
     def is_told(self, webhook: Webhook) -> str:
         """What it is told."""
@@ -54,6 +65,10 @@ class WebhookAdmin(IssuingPages[Webhook]):
             webhooks.update(obj, Actor.of_request(request))
         else:
             self.remember(request, webhooks.create(obj, Actor.of_request(request)))
+
+    def page(self, request: HttpRequest, name: str, title: str, **context: Any) -> TemplateResponse:
+        """Names the pages of the secret by it."""
+        return super().page(request, name, _TITLES.get(name, title), **context)
 
     def ping_view(self, request: HttpRequest, row_id: int) -> HttpResponse:
         """Asks whether it is meant, then leads to the delivery of the ping."""

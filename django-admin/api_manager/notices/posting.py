@@ -76,7 +76,9 @@ async def _attempt(client: httpx.AsyncClient, message: Message) -> Outcome:
         error = f"{exc.__class__.__name__}: {exc}"
     else:
         if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-            error = f"The answer was {status}, not one of 200 to 299; redirects are not followed."
+            is_redirect = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
+            redirects = "; redirects are not followed" if is_redirect else ""
+            error = f"The answer was {status}, and not one of 200 to 299{redirects}."
     return Outcome(status, round((monotonic() - began) * 1000), error, answer)
 
 
