@@ -19,7 +19,6 @@ from api_manager.webhook_forms import WebhookForm
 from .issuing import IssuingPages
 from .links import delivery_url
 
-
 _TITLES: Final = {"rotate": "Rotate a secret", "issued": "The new secret"}
 """Of pages that speak of the row elsewhere: a webhook stays, and its secret is new."""
 
