@@ -60,11 +60,11 @@ _QUOTAS: Final = """
         SELECT quota.*, spent.used::bigint AS used, share.percent,
             format(
                 'key.quota:%%s:%%s:%%s:%%s',
-                (SELECT min(id) FROM chain WHERE chain.key_id = quota.key_id),
-                quota.limit_id, extract(epoch FROM quota.began_at)::bigint, share.percent
+                chain.first_id, quota.limit_id, extract(epoch FROM quota.began_at)::bigint, share.percent
             ) AS dedupe_key
         FROM quota
         JOIN spent USING (key_id, limit_id)
+        JOIN (SELECT key_id, min(id) AS first_id FROM chain GROUP BY key_id) AS chain USING (key_id)
         JOIN (VALUES (80), (100)) AS share (percent) ON spent.used * 100 >= quota.requests * share.percent
     )
     INSERT INTO notice (kind, api_key_id, dedupe_key, data)
