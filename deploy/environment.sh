@@ -12,7 +12,7 @@ role_values() {
     [[ -e $STATE_DIR/running ]] || printf '%s\n' "IMAGE_TAG=${IMAGE_TAG:-latest}"
     if [[ $ROLE = api ]]; then
         printf '%s=not-on-this-machine\n' POSTGRES_PASSWORD OWNER_DATABASE_PASSWORD DJANGO_SECRET_KEY \
-            DJANGO_SUPERUSER_PASSWORD API_TOKEN
+            DJANGO_SUPERUSER_PASSWORD API_TOKEN WEBHOOK_SECRET_KEY
         printf '%s\n' "ADMIN_PRIVATE_IP=$ADMIN_PRIVATE_IP" "POSTGRES_CA=$SETTINGS_DIR/postgres-ca.pem" \
             REQUEST_LOG_REQUIRE_ARCHIVE=true
     else

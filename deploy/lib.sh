@@ -41,7 +41,7 @@ read_host() {
     done
     case ${ROLE:-} in
         api) default='redis fastapi nginx prometheus grafana' PRIVATE_IP=$API_PRIVATE_IP DOMAIN=${API_DOMAIN:-} ;;
-        admin) default='postgres django rules nginx' PRIVATE_IP=$ADMIN_PRIVATE_IP DOMAIN=${ADMIN_DOMAIN:-} ;;
+        admin) default='postgres django notices rules nginx' PRIVATE_IP=$ADMIN_PRIVATE_IP DOMAIN=${ADMIN_DOMAIN:-} ;;
         *) fail "$file: ROLE: expected api or admin, got '${ROLE:-}'" ;;
     esac
     [[ $DOMAIN =~ ^([A-Za-z0-9.-]+\.[A-Za-z0-9-]+)?$ ]] || fail "$file: expected a host name, got '$DOMAIN'"

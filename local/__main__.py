@@ -40,12 +40,14 @@ def run(
     api_port: Annotated[int, typer.Option(envvar="API_PORT", min=1, max=65535)] = 8000,
     admin_port: Annotated[int, typer.Option(envvar="ADMIN_PORT", min=1, max=65535)] = 8001,
     local_dir: _LocalDir = _LOCAL_DIR,
+    *,
+    send_notices: Annotated[bool, typer.Option(envvar="SEND_NOTICES", help="Tell webhooks.")] = True,
 ) -> None:
     """Start PostgreSQL, Redis, the API and the admin, and keep them running until Ctrl-C.
 
     PostgreSQL is not started if DATABASE_URL (and API_DATABASE_URL) is set, nor Redis if REDIS_URL is.
     """
-    options = Options(_PROJECT, local_dir.absolute(), api_port, admin_port)
+    options = Options(_PROJECT, local_dir.absolute(), api_port, admin_port, send_notices)
     _exit_with(lambda: run_platform(options, Steps(Console())))
 
 

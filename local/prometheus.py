@@ -34,7 +34,10 @@ def require_program() -> str:
 
 
 class Prometheus(Server):
-    """A Prometheus that owns `folder`, scrapes `targets` (URLs by job) and has the rules of `project`."""
+    """A Prometheus that owns `folder`, scrapes `targets` (URLs by job) and has the rules of `project`.
+
+    A URL without a path is scraped at `/metrics`.
+    """
 
     name = "prometheus"
     poll_seconds = 0.1
@@ -71,8 +74,10 @@ class Prometheus(Server):
             },
             "rule_files": [str(self._project / path) for path in RULE_FILES],
             "scrape_configs": [
-                {"job_name": job, "static_configs": [{"targets": [urlsplit(url).netloc]}]}
-                for job, url in targets.items()
+                {"job_name": job}
+                | ({"metrics_path": parts.path} if parts.path else {})
+                | {"static_configs": [{"targets": [parts.netloc]}]}
+                for job, parts in ((job, urlsplit(url)) for job, url in targets.items())
             ],
         }
 

@@ -41,12 +41,13 @@ _PREDECESSOR_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Options:
-    """Where a run lives: the project, its state folder, and the two ports on 127.0.0.1."""
+    """Where a run lives: project, state folder, two ports on 127.0.0.1; and whether it sends notices."""
 
     project: Path
     state: Path
     api_port: int
     admin_port: int
+    send_notices: bool = True
 
 
 def run(options: Options, steps: Steps) -> int:
@@ -116,6 +117,10 @@ class Platform:
             services.manage("register_api_token")  # while they start: the admin asks the API with it later
             self._wait(lambda: _answers(self._values["API_URL"]), api)
             self._wait(lambda: _answers(self._values["ADMIN_URL"]), admin)
+            if self._options.send_notices:
+                notices = services.notices()
+                self._services.append(notices)
+                notices.start()
         if not self._demo_key_works():
             with self._steps.step("Demo key"):
                 key = services.manage("create_api_key", "--name", "demo", "--tier", "free").strip()

@@ -1,4 +1,4 @@
-"""The two services as child processes, and Django's one-shot commands.
+"""The two services and the sender of notices as child processes, and Django's one-shot commands.
 
 A child is given the environment it needs by name, and nothing else of ours: neither service sees the other
 one's secrets.
@@ -33,7 +33,14 @@ _API_OPTIONS = (
     "REQUEST_LOG_RETENTION_DAYS",
     "WEB_CONCURRENCY",
 )
-_ADMIN_OPTIONS = ("CURRENCY", "FORWARDED_ALLOW_IPS", "KEY_ENVIRONMENT", "LOG_LEVEL")
+_ADMIN_OPTIONS = (
+    "CURRENCY",
+    "FORWARDED_ALLOW_IPS",
+    "KEY_ENVIRONMENT",
+    "LOG_LEVEL",
+    "SSL_CERT_FILE",
+    "WEBHOOK_ALLOW_PRIVATE",
+)
 _TAIL_LINES = 10
 
 
@@ -73,6 +80,16 @@ class Services:
             cwd=self.project / "django-admin",
         )
 
+    def notices(self) -> Child:
+        """Return what tells webhooks."""
+        return Child(
+            "notices",
+            [sys.executable, "manage.py", "send_notices", "--forever"],
+            log=self.logs / "notices.log",
+            environment=self._django_environment(),
+            cwd=self.project / "django-admin",
+        )
+
     def manage(self, command: str, *arguments: str) -> str:
         """Run a `manage.py` command and return its stdout; what it says on stderr goes to its log.
 
@@ -98,9 +115,9 @@ class Services:
         return result.stdout
 
     def _django_environment(self) -> dict[str, str]:
-        environment = self._environment("DATABASE_URL", "DJANGO_SECRET_KEY", "API_TOKEN") | _set(
-            _ADMIN_OPTIONS
-        )
+        environment = self._environment(
+            "DATABASE_URL", "DJANGO_SECRET_KEY", "WEBHOOK_SECRET_KEY", "API_TOKEN"
+        ) | _set(_ADMIN_OPTIONS)
         environment["DJANGO_ALLOWED_HOSTS"] = f"localhost,{LOOPBACK}"
         environment["API_DATABASE_ROLE"] = urlsplit(self.values["API_DATABASE_URL"]).username or ""
         return environment

@@ -64,7 +64,8 @@ def _targets(state: Path) -> dict[str, str]:
     """The addresses of the platform on `state`. Raises `LocalError` when it does not run."""
     values = environment.load(state / "env")
     try:
-        targets = {"api": values["API_URL"], "admin": values["ADMIN_URL"]}
+        admin = values["ADMIN_URL"]
+        targets = {"api": values["API_URL"], "admin": admin, "notices": f"{admin}/metrics/notices"}
         httpx.get(f"{targets['api']}/health/live", timeout=_HTTP_SECONDS, trust_env=False).raise_for_status()
     except (KeyError, httpx.HTTPError) as exc:
         raise LocalError(f"No platform is running on {state}; start it first: make run") from exc

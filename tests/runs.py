@@ -30,10 +30,10 @@ class Run:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "local", "run"],
                 cwd=PROJECT,
-                # A busy machine is no reason to decide without Redis.
+                # A busy machine is no reason to decide without Redis. Few tests are about notices.
                 env=inherited
                 | ports
-                | {"LOCAL_DIR": str(state), "DECISION_TIMEOUT_SECONDS": "5"}
+                | {"LOCAL_DIR": str(state), "DECISION_TIMEOUT_SECONDS": "5", "SEND_NOTICES": "false"}
                 | variables,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -110,6 +110,7 @@ class Database:
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
     """Start PostgreSQL and name it to Django, which reads its settings right after."""
     os.environ["DJANGO_SECRET_KEY"] = "key-of-the-tests-only"
+    os.environ["WEBHOOK_SECRET_KEY"] = "key-of-the-tests-only-and-of-nobody-else"
     os.environ["API_DATABASE_ROLE"] = API.name
     distributes = getattr(early_config.known_args_namespace, "numprocesses", None)
     given = [name for name in ("TEST_DATABASE_URL", "TEST_REDIS_URL") if os.environ.get(name)]

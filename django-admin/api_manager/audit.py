@@ -1,4 +1,4 @@
-"""The audit trail: who did what to which key, tier, rule, token, user or group, in the deed's transaction."""
+"""The audit trail: who did what to which key, tier, rule, token, webhook, user or group, with the deed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from .client import client_ip
-from .models import APIKey, AuditEvent, ManagementToken, Tier, TierRule
+from .models import APIKey, AuditEvent, ManagementToken, Tier, TierRule, Webhook
 
 _TARGETS: Final = {
     APIKey: AuditEvent.Target.KEY,
@@ -22,6 +22,7 @@ _TARGETS: Final = {
     ManagementToken: AuditEvent.Target.TOKEN,
     User: AuditEvent.Target.USER,
     Group: AuditEvent.Target.GROUP,
+    Webhook: AuditEvent.Target.WEBHOOK,
 }
 
 SHOWN_ONCE: Final = {"secret": "shown once"}

@@ -25,6 +25,8 @@ _VIEWER: Final = frozenset(
         "api_manager.view_statement",
         "api_manager.view_auditevent",
         "api_manager.view_managementtoken",
+        "api_manager.view_webhook",
+        "api_manager.view_delivery",
         "auth.view_user",
         "auth.view_group",
     }
@@ -40,6 +42,8 @@ _OPERATOR: Final = _VIEWER | {
     "api_manager.delete_tierrule",
     "api_manager.change_tiersuggestion",
     "api_manager.export_requestlog",
+    "api_manager.add_webhook",
+    "api_manager.change_webhook",
 }
 _OWNER: Final = _OPERATOR | {
     "api_manager.add_managementtoken",

@@ -18,6 +18,10 @@ _PRINTABLE: Final = re.compile(r"[!-~]+")
 """What a header may hold, without spaces."""
 
 
+_LEAST_OF_A_SECRET: Final = 32
+"""Characters; as many as 192 random bits have in base64."""
+
+
 def _words(text: object) -> object:
     return [word.strip() for word in text.split(",") if word.strip()] if isinstance(text, str) else text
 
@@ -60,6 +64,12 @@ def _is_printable(token: SecretStr) -> SecretStr:
     return token
 
 
+def _is_long(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value()) < _LEAST_OF_A_SECRET:
+        raise ValueError(f"expected {_LEAST_OF_A_SECRET} characters at least: openssl rand -base64 48")
+    return secret
+
+
 def _are_networks(text: str) -> str:
     _networks(text)
     return text
@@ -97,6 +107,10 @@ class Environment(BaseSettings):
         Annotated[SecretStr, AfterValidator(_is_printable)] | None, BeforeValidator(_unset)
     ] = None
     currency: Annotated[str, AfterValidator(is_currency)] = "EUR"
+    webhook_secret_key: Annotated[
+        Annotated[SecretStr, AfterValidator(_is_long)] | None, BeforeValidator(_unset)
+    ] = None
+    webhook_allow_private: bool = False
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)
     ] = "info"

@@ -28,6 +28,9 @@ CURRENCY = ENVIRONMENT.currency
 # The API's own address and a management token for it; without both nothing is asked there.
 API_URL = ENVIRONMENT.api_url
 API_TOKEN = ENVIRONMENT.api_token
+# What webhooks' secrets are derived from; without it there are none. See api_manager.notices.
+WEBHOOK_SECRET_KEY = ENVIRONMENT.webhook_secret_key
+WEBHOOK_ALLOW_PRIVATE = ENVIRONMENT.webhook_allow_private
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [

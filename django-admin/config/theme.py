@@ -78,7 +78,11 @@ UNFOLD: Final[dict[str, Any]] = {
             {
                 "title": "Automation",
                 "separator": True,
-                "items": [_link("Tokens", "terminal", "api_manager.managementtoken")],
+                "items": [
+                    _link("Tokens", "terminal", "api_manager.managementtoken"),
+                    _link("Webhooks", "webhook", "api_manager.webhook"),
+                    _link("Deliveries", "outbox", "api_manager.delivery"),
+                ],
             },
             {
                 "title": "People",

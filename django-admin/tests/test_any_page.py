@@ -37,12 +37,15 @@ PAGES = [
     "/admin/api_manager/tier/{id}/change/",
     "/admin/api_manager/tierrule/{id}/change/",
     "/admin/api_manager/tierrule/{id}/preview/",
+    "/admin/api_manager/webhook/{id}/ping/",
+    "/admin/api_manager/delivery/{id}/change/",
     "/admin/auth/user/{id}/second-factor/",
 ]
 IDS = st.sampled_from(["0", "-1", "9" * 25, "%00", "a", "٣"])
 OFFERED = [
     *("tier", "tier__id__exact", "tier__isnull", "is_active__exact", "status", "attention"),
     *("action__exact", "target_type", "target_id", "groups__id__exact", "api_key__tier__id__exact"),
+    *("status__exact", "webhook", "webhook__id__exact", "notice__kind__exact", "notice__api_key"),
     *("hour__gte", "hour__lt", "api_key", "endpoint", "status_code", "client_ip", "q", "p", "o", "e", "all"),
     *("range", "since", "until", "before", "after", "id", "next", "_facets", "_popup", "_to_field"),
     *("_changelist_filters", "s", "page", "app_label", "model_name", "field_name", "term"),

@@ -5,7 +5,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from api_manager import keys
+from api_manager import keys, webhooks
 from api_manager.audit import Actor
 from api_manager.models import (
     EndpointHourly,
@@ -15,6 +15,7 @@ from api_manager.models import (
     UsageDaily,
     UsageHourly,
     UsageMinutely,
+    Webhook,
 )
 
 MANAGER = "/admin/api_manager"
@@ -55,6 +56,8 @@ MOST = {
     f"{AUDIT}?target_type=key&target_id={{key}}": 10,
     f"{MANAGER}/tier/": 7,
     f"{MANAGER}/managementtoken/": 6,
+    f"{MANAGER}/webhook/": 6,
+    f"{MANAGER}/delivery/": 11,
     "/admin/auth/user/": 8,
     "/admin/auth/group/": 6,
 }
@@ -79,6 +82,8 @@ def _fill(issue, issue_token, first: int, last: int) -> int:
         RequestLog.objects.create(
             api_key=key, endpoint="/v1/orders", status_code=200, cost=1, client_ip="10.0.0.1", timestamp=now
         )
+        hook = Webhook.objects.create(name=f"hook-{number}", url="https://example.com/", kinds=["key.quota"])
+        webhooks.ping(hook.pk)
         key.note = "changed"
         keys.update(key, ["note"], Actor("test:fixture"))
     return key.pk

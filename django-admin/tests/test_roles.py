@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
-from api_manager.models import APIKey, ManagementToken, RequestLog, Tier, TierRule
+from api_manager.models import APIKey, ManagementToken, RequestLog, Tier, TierRule, Webhook
 from api_manager.roles import ROLES
 
 MANAGER = "/admin/api_manager"
@@ -53,6 +53,13 @@ LOOKS = {
     f"{MANAGER}/managementtoken/add/": OWNER,
     f"{MANAGER}/managementtoken/{{token}}/rotate/": OWNER,
     f"{MANAGER}/managementtoken/revoke/?id={{token}}": OWNER,
+    f"{MANAGER}/webhook/": ALL,
+    f"{MANAGER}/webhook/{{webhook}}/change/": ALL,
+    f"{MANAGER}/webhook/add/": WRITERS,
+    f"{MANAGER}/webhook/{{webhook}}/ping/": WRITERS,
+    f"{MANAGER}/webhook/{{webhook}}/delete/": NOBODY,
+    f"{MANAGER}/delivery/": ALL,
+    f"{MANAGER}/delivery/add/": NOBODY,
     "/admin/auth/user/": ALL,
     "/admin/auth/user/{user}/change/": ALL,
     "/admin/auth/user/add/": OWNER,
@@ -78,6 +85,7 @@ DEEDS = {
     "edit a tier": (f"{MANAGER}/tier/{{tier}}/change/", TIER, WRITERS),
     "issue a token": (f"{MANAGER}/managementtoken/add/", {"name": "x", "scopes": ["keys:read"]}, OWNER),
     "revoke a token": (f"{MANAGER}/managementtoken/revoke/?id={{token}}", {}, OWNER),
+    "ping a webhook": (f"{MANAGER}/webhook/{{webhook}}/ping/", {}, WRITERS),
     "delete a user": ("/admin/auth/user/{user}/delete/", {"post": "yes"}, OWNER),
     "make oneself an owner": (
         "/admin/auth/user/{self}/change/",
@@ -110,6 +118,7 @@ def ids(db, issue, issue_token) -> dict[str, int]:
         "tier": Tier.objects.create(name="spare", requests_per_hour=5).pk,
         "rule": TierRule.objects.create(name="idle", condition="idle", action="notify").pk,
         "request": row.pk,
+        "webhook": Webhook.objects.create(name="a", url="https://example.com/", kinds=["key.quota"]).pk,
         "user": User.objects.create(username="someone", is_staff=True).pk,
         "group": Group.objects.create(name="Support").pk,
         "role": Group.objects.get(name="Viewer").pk,

@@ -23,6 +23,8 @@ LISTS = {
     "api_manager.statement": "Statements",
     "api_manager.auditevent": "Audit",
     "api_manager.managementtoken": "Tokens",
+    "api_manager.webhook": "Webhooks",
+    "api_manager.delivery": "Deliveries",
     "auth.user": "Users",
     "auth.group": "Groups",
 }

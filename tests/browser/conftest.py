@@ -26,12 +26,12 @@ from django.contrib.auth.models import Group, User
 from axes.models import AccessAttempt
 from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
-from api_manager import keys, lockout, second_factor, tokens
+from api_manager import keys, lockout, second_factor, tokens, webhooks
 from api_manager.audit import Actor
 from api_manager.tier_rules import suggestions
 from api_manager.models import (
-    APIKey, DrainCursor, EndpointHourly, KeyLimit, KeyTerms, ManagementToken, RequestLog, Tier, TierLimit,
-    TierPrice, TierRule, TierSuggestion, UsageDaily, UsageHourly, UsageMinutely,
+    APIKey, Delivery, DrainCursor, EndpointHourly, KeyLimit, KeyTerms, ManagementToken, RequestLog, Tier,
+    TierLimit, TierPrice, TierRule, TierSuggestion, UsageDaily, UsageHourly, UsageMinutely, Webhook,
 )
 
 operator = User.objects.create_superuser("olive", "olive@example.com", "PASSWORD")
@@ -93,6 +93,15 @@ for number in (1, 2, 3):
     TierSuggestion.objects.create(chain_id=number, rule=rule, tier=free, target_tier=basic, figures=figures)
 suggestions.dismiss(3, actor)
 APIKey.objects.filter(pk=2).update(is_exempt=True)
+address = "https://hooks.example.com/a/path/as/long/as/some/receivers/have/" + "x" * 60
+hook = Webhook(name="Billing", url=address, kinds=["key.revoked", "key.retiered"])
+webhooks.create(hook, actor)
+Webhook.objects.create(name="Asleep", url="https://example.com/", kinds=["key.quota"], is_active=False)
+APIKey.objects.filter(pk=5).update(tier=1)
+webhooks.ping(hook.pk)
+Delivery.objects.filter(pk=1).update(status="dead", attempts=14, attempted_at=now, status_code=500,
+    duration_ms=10_000, error="The answer was 500, and not one of 200 to 299.",
+    answer="<html><body>" + "Service Unavailable " * 20 + "</body></html>")
 tokens.issue(ManagementToken(name="ci", scopes=["keys:read", "keys:write"]), actor)
 """.replace("PASSWORD", PASSWORD).replace("TOTP_KEY", TOTP_KEY.decode())
 

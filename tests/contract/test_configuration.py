@@ -43,5 +43,6 @@ def test_the_readme_names_every_setting_with_its_default(title, fields):
 def test_the_template_names_every_setting_and_holds_no_secret():
     lines = dict(re.findall(r"^#?([A-Z0-9_]+)=(.*)$", TEMPLATE, re.MULTILINE))
     assert set(API) | set(ADMIN) <= set(lines)
-    for name in ("API_DATABASE_URL", "REDIS_URL", "ADMIN_API_TOKEN", "DATABASE_URL", "DJANGO_SECRET_KEY"):
+    secrets = ("ADMIN_API_TOKEN", "DJANGO_SECRET_KEY", "WEBHOOK_SECRET_KEY")
+    for name in ("API_DATABASE_URL", "REDIS_URL", "DATABASE_URL", *secrets):
         assert lines[name] == ""

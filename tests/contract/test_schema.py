@@ -15,7 +15,8 @@ CONSTRAINTS = text(
     """
     SELECT conrelid::regclass::text, CASE contype WHEN 'f' THEN '' ELSE conname END, pg_get_constraintdef(oid)
     FROM pg_constraint
-    WHERE conrelid::regclass::text = ANY(:tables) AND contype <> 'n'
+    -- Triggers are not mirrored.
+    WHERE conrelid::regclass::text = ANY(:tables) AND contype NOT IN ('n', 't')
     """
 )
 

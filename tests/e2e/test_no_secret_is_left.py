@@ -154,6 +154,7 @@ def _secrets_of(values, state):
             "ADMIN_API_TOKEN",
             "API_TOKEN",
             "DJANGO_SECRET_KEY",
+            "WEBHOOK_SECRET_KEY",
             "DJANGO_SUPERUSER_PASSWORD",
             "DEMO_API_KEY",
         )

@@ -94,7 +94,7 @@ def test_the_command_needs_nothing_but_python_and_prints_no_secret(folder):
         ).stdout
         for _ in range(2)
     ]
-    assert "new values for ADMIN_API_TOKEN, API_TOKEN, DJANGO_SECRET_KEY" in said[0]
+    assert "new values for ADMIN_API_TOKEN, API_TOKEN, DJANGO_SECRET_KEY, WEBHOOK_SECRET_KEY" in said[0]
     assert "no value was changed" in said[1]
     assert "docker compose up" in said[0]
     made = values(folder)

@@ -17,6 +17,7 @@ from local.redis import RedisServer
 from local.roles import Role, provision
 from tests.processes import all_gone
 from tests.runs import EXTERNAL, Run, running
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -37,8 +38,9 @@ def state(folder):
 
 
 def test_the_whole_platform_comes_up_stops_and_comes_back_with_its_data(state):
-    with running(state) as run:
+    with running(state, SEND_NOTICES="true") as run:
         first = run.wait_until_up()
+        assert run.child("send_notices") in run.family()
         assert decide(first, cost=50).json()["remaining"] == 50
         assert httpx.get(f"{first['ADMIN_URL']}/admin/login/", trust_env=False).status_code == 200
         for line in (first["API_URL"], first["ADMIN_URL"], first["DJANGO_SUPERUSER_PASSWORD"], "curl -i"):
@@ -63,15 +65,16 @@ def test_the_whole_platform_comes_up_stops_and_comes_back_with_its_data(state):
 
 
 def test_no_secret_stands_in_a_log_or_on_a_command_line(state):
-    with running(state) as run:
+    with running(state, SEND_NOTICES="true") as run:
         values = run.wait_until_up()
         decide(values)
+        wait_for(lambda: "notices_sender_leads" in (state / "log" / "notices.log").read_text(), 30)
         commands = "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in run.family())
         run.end()
     logs = "".join(path.read_text() for path in (state / "log").iterdir())
     passwords = [values[key].split("@")[0].rsplit(":", 1)[1] for key in EXTERNAL]
     keys = ("ADMIN_API_TOKEN", "DJANGO_SECRET_KEY", "DJANGO_SUPERUSER_PASSWORD", "DEMO_API_KEY")
-    for secret in [*passwords, *(values[key] for key in keys)]:
+    for secret in [*passwords, values["WEBHOOK_SECRET_KEY"], *(values[key] for key in keys)]:
         assert secret not in logs
         assert secret not in commands
 

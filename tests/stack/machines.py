@@ -15,7 +15,7 @@ from tests.stack.stack import IMAGE_TAG, Containers, docker
 
 GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main")
 # Without Grafana, which is left to those who can reach its image.
-SERVICES = {"api": "redis fastapi nginx prometheus", "admin": "postgres django rules nginx"}
+SERVICES = {"api": "redis fastapi nginx prometheus", "admin": "postgres django notices rules nginx"}
 
 
 class Machine(Containers):

@@ -28,7 +28,7 @@ def test_every_expression_has_an_answer(stack):
             unanswered = problems(stack.prometheus_url, EXPRESSIONS)
     assert not unanswered, "\n".join(unanswered)
     up = {one["metric"]["job"]: one["value"][1] for one in stack.prometheus_query("up")}
-    assert up == {"api": "1", "admin": "1", "prometheus": "1"}
+    assert up == {"api": "1", "admin": "1", "notices": "1", "prometheus": "1"}
 
 
 def test_prometheus_has_loaded_every_alert(stack):

@@ -31,7 +31,8 @@ def run(folder):
 
 @pytest.fixture
 def prometheus(folder, run):
-    targets = {"api": run.values["API_URL"], "admin": run.values["ADMIN_URL"]}
+    admin = run.values["ADMIN_URL"]
+    targets = {"api": run.values["API_URL"], "admin": admin, "notices": f"{admin}/metrics/notices"}
     with Prometheus(folder / "prometheus", PROJECT, targets, scrape_seconds=1) as server:
         yield server
 

@@ -77,7 +77,8 @@ def test_a_log_that_lags_for_an_alert_lags_for_health():
 
 
 def test_the_local_prometheus_has_the_same_jobs_rules_and_interval():
-    targets = {"api": "http://fastapi:8000", "admin": "http://django:8001"}
+    admin = "http://django:8001"
+    targets = {"api": "http://fastapi:8000", "admin": admin, "notices": f"{admin}/metrics/notices"}
     local = Prometheus(Path("unused"), PROJECT, targets).configuration(9090)
     assert CONFIGURATION["global"]["scrape_interval"] == f"{SCRAPE_SECONDS}s"
     assert local["global"] == CONFIGURATION["global"]

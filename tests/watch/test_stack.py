@@ -55,7 +55,7 @@ def test_every_expression_of_the_rules_and_dashboards_has_an_answer(run, prometh
             wait_for(all_answered, seconds=60)
         except AssertionError:
             pytest.fail("\n".join(unanswered))
-    assert healths(prometheus.url) == dict.fromkeys(("api", "admin", "prometheus"), "up")
+    assert healths(prometheus.url) == dict.fromkeys(("api", "admin", "notices", "prometheus"), "up")
     assert alerts(prometheus.url, "firing") == set()
     rules = [rule for group in get(prometheus.url, "rules")["groups"] for rule in group["rules"]]
     assert {rule["health"] for rule in rules} == {"ok"}
@@ -106,7 +106,9 @@ def test_make_watch_watches_a_run_outlives_it_and_leaves_nothing(folder, run):
         url = f"http://127.0.0.1:{port}"
         pages = re.findall(r"(?:Targets|Alerts) +(\S+)", output.read_text())
         assert [httpx.get(page, trust_env=False).status_code for page in pages] == [200, 200]
-        wait_for(lambda: healths(url) == dict.fromkeys(("api", "admin", "prometheus"), "up"), seconds=60)
+        wait_for(
+            lambda: healths(url) == dict.fromkeys(("api", "admin", "notices", "prometheus"), "up"), seconds=60
+        )
         run.end()
         wait_for(lambda: "ApiDown" in alerts(url, "pending"), seconds=60)
     finally:

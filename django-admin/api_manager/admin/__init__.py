@@ -1,15 +1,17 @@
 """The operator's pages, one module for each kind of row.
 
-What changes keys, tiers and management tokens goes through ``api_manager.keys``, ``tiers`` and ``tokens``,
-which write the audit trail; Django's own history is written beside it. Pages over the large tables never
-count or sort a whole table (see ``paginator``). Their look is django-unfold's: ``config.theme`` tells it
-name and navigation, and the app's templates and styles mend it where it is not for every hand and eye.
+What changes keys, tiers, management tokens and webhooks goes through ``api_manager.keys``, ``tiers``,
+``tokens`` and ``webhooks``, which write the audit trail; Django's own history is written beside it. Pages
+over the large tables never count or sort a whole table (see ``paginator``). Their look is django-unfold's:
+``config.theme`` tells it name and navigation, and the app's templates and styles mend it where it is not
+for every hand and eye.
 """
 
 from django.contrib import admin
 
 from . import (
     audit_event,
+    delivery,
     key,
     people,
     request_log,
@@ -19,6 +21,7 @@ from . import (
     tier_suggestion,
     token,
     usage,
+    webhook,
 )
 
 admin.site.empty_value_display = "–"
@@ -26,6 +29,7 @@ admin.site.index_title = "Overview"
 
 __all__ = [
     "audit_event",
+    "delivery",
     "key",
     "people",
     "request_log",
@@ -35,4 +39,5 @@ __all__ = [
     "tier_suggestion",
     "token",
     "usage",
+    "webhook",
 ]

@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 from api_manager.models import AuditEvent
 
 from .filters import TargetFilter
-from .links import group_url, key_url, rule_url, tier_url, token_url, user_url
+from .links import group_url, key_url, rule_url, tier_url, token_url, user_url, webhook_url
 from .readonly import ReadOnlyAdmin
 
 _URLS = {
@@ -19,14 +19,15 @@ _URLS = {
     AuditEvent.Target.USER: user_url,
     AuditEvent.Target.GROUP: group_url,
     AuditEvent.Target.RULE: rule_url,
+    AuditEvent.Target.WEBHOOK: webhook_url,
 }
 
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyAdmin[AuditEvent]):
-    """Who did what to which key, tier, rule, management token, user or group, through either service."""
+    """Who did what to which key, tier, rule, token, webhook, user or group, through either service."""
 
-    empty_hint = "Whatever is done to a key, tier, token, user or group is written here, and every login."
+    empty_hint = "What is done to keys, tiers, rules, tokens, webhooks, users and groups stands here, and every login."
     list_display = ("timestamp", "actor", "action", "target", "what_changed", "client_ip")
     list_filter = ("action", "target_type", TargetFilter)
     search_fields = ("=actor", "=request_id", "=target_id")

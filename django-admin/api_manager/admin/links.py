@@ -57,3 +57,13 @@ def group_url(group_id: int) -> str:
 def keys_of_tier_url(tier: Tier) -> str:
     """The list of a tier's keys."""
     return keys_url(tier__id__exact=tier.pk)
+
+
+def webhook_url(webhook_id: int) -> str:
+    """The page of a webhook."""
+    return reverse("admin:api_manager_webhook_change", args=[webhook_id])
+
+
+def delivery_url(delivery_id: int) -> str:
+    """The page of a delivery."""
+    return reverse("admin:api_manager_delivery_change", args=[delivery_id])

@@ -22,6 +22,7 @@ from .bounds import (
 from .foreign_format import ForeignFormat
 from .key import APIKey, ErasedKey, KeyActivity
 from .limit import KeyLimit, TierLimit
+from .notice import Delivery, Notice, Webhook
 from .request_log import DrainCursor, RequestLog, RequestLogArchive
 from .rollups import EndpointHourly, UsageDaily, UsageHourly, UsageMinutely
 from .statement import KeyTerms, Statement, TierPrice
@@ -43,6 +44,7 @@ __all__ = [
     "MAX_WINDOW_SECONDS",
     "APIKey",
     "AuditEvent",
+    "Delivery",
     "DrainCursor",
     "EndpointHourly",
     "ErasedKey",
@@ -51,6 +53,7 @@ __all__ = [
     "KeyLimit",
     "KeyTerms",
     "ManagementToken",
+    "Notice",
     "RequestLog",
     "RequestLogArchive",
     "Statement",
@@ -62,4 +65,5 @@ __all__ = [
     "UsageDaily",
     "UsageHourly",
     "UsageMinutely",
+    "Webhook",
 ]

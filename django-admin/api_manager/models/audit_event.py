@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 
 
 class AuditEvent(models.Model):
-    """Who did what to which key, tier, rule, management token, user or group; written by both services.
+    """Who did what to which key, tier, rule, token, webhook, user or group; written by both services.
 
     It is changed only to erase an owner.
 
@@ -52,6 +52,7 @@ class AuditEvent(models.Model):
         USER = "user"
         GROUP = "group"
         RULE = "rule"
+        WEBHOOK = "webhook"
 
     timestamp = models.DateTimeField(db_default=Now())
     actor = models.CharField(max_length=200, help_text="Such as admin:alice or api:token.")
@@ -68,7 +69,9 @@ class AuditEvent(models.Model):
         constraints = (
             models.CheckConstraint(
                 name="audit_event_target_type_check",
-                condition=Q(target_type__in=["key", "tier", "database", "token", "user", "group", "rule"]),
+                condition=Q(
+                    target_type__in=["key", "tier", "database", "token", "user", "group", "rule", "webhook"]
+                ),
             ),
             models.CheckConstraint(name="audit_event_actor_check", condition=~Q(actor="")),
         )
