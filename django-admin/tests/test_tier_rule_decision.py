@@ -193,7 +193,7 @@ FROM = st.sampled_from(list(TIERS))
 
 
 @settings(deadline=None)
-@given(any_rules(), FROM, st.lists(st.tuples(AMOUNTS, AMOUNTS), min_size=5, max_size=50), ACCEPTS)
+@given(any_rules(), FROM, st.lists(st.tuples(AMOUNTS, AMOUNTS), min_size=5, max_size=30), ACCEPTS)
 def test_no_key_changes_its_tier_twice_within_the_cool_down(rules, tier, series, accepts):
     key = Key(tier)
     for tokens, denials in series:
@@ -210,7 +210,7 @@ def test_no_key_changes_its_tier_twice_within_the_cool_down(rules, tier, series,
 @given(any_rules(), FROM, AMOUNTS, AMOUNTS, ACCEPTS)
 def test_with_constant_usage_a_key_changes_its_tier_once_at_most(rules, tier, tokens, denials, accepts):
     key = Key(tier)
-    for _ in range(60):
+    for _ in range(40):
         key.run(rules, key.live(tokens, denials), accepts=accepts)
     assert len(key.moves) <= 1
 
@@ -220,7 +220,7 @@ def test_with_constant_usage_a_key_changes_its_tier_once_at_most(rules, tier, to
 def test_with_constant_demand_a_key_never_turns_back(rules, tier, demand, accepts):
     # What is admitted of a demand grows with the rate: a move up may lead to another, but to none down.
     key = Key(tier)
-    for _ in range(80):
+    for _ in range(40):
         admitted = min(demand, DAILY[key.tier])
         key.run(rules, key.live(admitted, demand - admitted), accepts=accepts)
     ways = {(rate(after) > rate(before)) - (rate(after) < rate(before)) for _, before, after, _ in key.moves}

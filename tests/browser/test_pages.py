@@ -40,7 +40,6 @@ PAGES = {
     "rule": f"{MANAGER}/tierrule/1/change/",
     "rule-preview": f"{MANAGER}/tierrule/2/preview/",
     "suggestions": f"{MANAGER}/tiersuggestion/",
-    "suggestion": f"{MANAGER}/tiersuggestion/1/change/",
     "requests": f"{MANAGER}/requestlog/",
     "requests-of-a-key": f"{MANAGER}/requestlog/?range=7d&api_key=1",
     "requests-of-an-hour": f"{MANAGER}/requestlog/?range=1h",
