@@ -1,5 +1,6 @@
 """What an operator may say of a tier's limits, and of a key's own numbers for them."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from django import forms
@@ -122,15 +123,49 @@ class KeyLimitForm(ModelForm[KeyLimit]):
 _SAME_NAME: Final = "Two limits have the same name; each needs one of its own."
 
 
-class TierLimitFormSet(BaseInlineFormSet[TierLimit, Tier, ModelForm[TierLimit]]):
+class _ProposedFormSet:
+    """Limits that a page may propose: ``proposed`` are the fields of each, by name.
+
+    A row of that name shows them in the place of its own; what has no row yet has a new one. Nothing is saved
+    by that. Rows of other names are marked to be deleted where ``is_whole``.
+    """
+
+    is_whole = False
+
+    def __init__(
+        self, *args: Any, proposed: Mapping[str, dict[str, Any]] | None = None, **kwargs: Any
+    ) -> None:
+        self._proposed = proposed
+        super().__init__(*args, **kwargs)
+        if proposed is not None:
+            rows: Any = self
+            there = {row.name for row in rows.get_queryset()}
+            rows.initial_extra = [fields for name, fields in proposed.items() if name not in there]
+            rows.extra = len(rows.initial_extra)
+
+    def get_form_kwargs(self, index: int | None) -> dict[str, Any]:
+        """Of a row also what is proposed for it."""
+        rows: Any = super()
+        kwargs: dict[str, Any] = rows.get_form_kwargs(index)
+        found: Any = self
+        if self._proposed is not None and index is not None and index < found.initial_form_count():
+            name = found.get_queryset()[index].name
+            left_out = {"DELETE": True} if self.is_whole else {}
+            kwargs["initial"] = self._proposed.get(name, left_out)
+        return kwargs
+
+
+class TierLimitFormSet(_ProposedFormSet, BaseInlineFormSet[TierLimit, Tier, ModelForm[TierLimit]]):
     """A tier's limits."""
+
+    is_whole = True
 
     def get_unique_error_message(self, _unique_check: Any) -> str:
         """What two of one name are told."""
         return _SAME_NAME
 
 
-class KeyLimitFormSet(BaseInlineFormSet[KeyLimit, APIKey, ModelForm[KeyLimit]]):
+class KeyLimitFormSet(_ProposedFormSet, BaseInlineFormSet[KeyLimit, APIKey, ModelForm[KeyLimit]]):
     """A key's own numbers, which need a limit of its tier to stand for."""
 
     def get_unique_error_message(self, _unique_check: Any) -> str:
