@@ -6,6 +6,7 @@
 ``doubt``     what the log does not tell of a key's levels
 ``subjects``  whose rows these are, and the limits that each would have had
 ``replay``    reads the log in the order in which it happened, and counts
+``result``    what came of it
 ``formats``   the answer as CSV, JSON, and a table for a terminal
 
 As Redis does, it knows time to a 1/16 µs, keeps one level for each limit and chain of rotations, and debits
@@ -19,10 +20,10 @@ does not tell is not guessed, but bounded:
   empty ones. Where the two still differ when the range begins, that is in doubt. Quotas begin with what
   ``usage_hourly`` has.
 
-Either is a number of tokens, and among requests of one cost each token is one request: more can never differ,
-whatever follows (``doubt``). So ``Result.error`` says by how many requests, of all, the answer may be off. For
-a key whose requests differ in cost there is no such bound: ``Result.unbounded`` says how many of its requests
-came while the doubt lasted.
+Either is a number of tokens, and among requests of one cost each token is one request: more can never
+differ, whatever follows (``doubt``). So ``Result.error`` says by how many requests, of all, the answer may be
+off. For a key whose requests differ in cost there is no such bound: ``Result.unbounded`` says how many of its
+requests came while the doubt lasted.
 
 Not simulated: requests that were refused (403), and what clients would have done otherwise had they been told
 otherwise. A denial that a worker gave from memory is dated when it was recorded, up to 0.05 s late. What was

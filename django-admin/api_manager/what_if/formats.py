@@ -3,12 +3,13 @@
 import csv
 import io
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from .question import Question, written
-from .replay import Result, Sums
+from .result import Result, Sums
 
 COLUMNS: Final = ("hour", "admitted", "denied", "would_admit", "would_deny")
 """Of a CSV file."""
@@ -36,12 +37,36 @@ def caveats(result: Result) -> list[str]:
     return said or ["Exact: as the limiter would have decided these requests."]
 
 
+def command(question: Question) -> str:
+    """The command that asks the same."""
+    of = ("--key", str(question.key.pk)) if question.key else ("--tier", question.tier.name)
+    words = ["manage.py", "what_if", *of, "--requests-per-hour", str(question.rate)]
+    if question.burst:
+        words += ["--burst", str(question.burst)]
+    now = {written(limit) for limit in question.tier.limits.all()}
+    for limit in map(written, question.limits):
+        if question.key or limit not in now:
+            words += ["--limit", limit]
+    asked = {limit.name for limit in question.limits}
+    for name in (limit.name for limit in question.tier.limits.all()):
+        if name not in asked:
+            words += ["--without", name]
+    words += [
+        "--since",
+        f"{question.span.start:%Y-%m-%dT%H:%M}",
+        "--until",
+        f"{question.span.end:%Y-%m-%dT%H:%M}",
+    ]
+    return shlex.join(words)
+
+
 def summary(result: Result) -> str:
     """What changes, in a sentence."""
     total = result.total
     return (
-        f"Of {result.keys:,} keys with requests {result.changed_keys:,} would see a change:"
-        f" {total.newly_admitted:,} denied requests would be admitted, {total.newly_denied:,} admitted ones denied."
+        f"Keys with requests: {result.keys:,}; of these {result.changed_keys:,} would see a change."
+        f" Requests that were denied and would be admitted: {total.newly_admitted:,};"
+        f" admitted and would be denied: {total.newly_denied:,}."
     )
 
 

@@ -100,12 +100,12 @@ class QuestionForm(forms.Form):
         " The window is in seconds, or day or month; a ~ before the name makes it a shadow.",
     )
     range = forms.ChoiceField(
-        label="Requests of the",
+        label="Time",
         required=False,
         choices=[(name, title) for name, (title, _) in RANGES.items()],
         widget=UnfoldAdminSelectWidget,
     )
-    since = forms.DateTimeField(label="From (UTC)", required=False, widget=UnfoldAdminTextInputWidget)
+    since = forms.DateTimeField(label="Or from (UTC)", required=False, widget=UnfoldAdminTextInputWidget)
     until = forms.DateTimeField(label="To (UTC)", required=False, widget=UnfoldAdminTextInputWidget)
 
     def __init__(self, data: Any, tier: Tier, key: APIKey | None = None) -> None:
@@ -183,6 +183,34 @@ class QuestionForm(forms.Form):
     def _burst(self) -> int | None:
         burst: int | None = self.cleaned_data["burst"]
         return burst or (self.tier.burst if self.key else None)
+
+    @property
+    def numbers(self) -> dict[str, str]:
+        """What is asked about, as another form of these fields is sent it; only of a valid form."""
+        limits = "\n".join(written(limit) for limit in self.cleaned_data["limits"])
+        said = {name: self.cleaned_data[name] for name in ("requests_per_hour", "burst")}
+        return {name: str(value or "") for name, value in said.items()} | {"limits": limits}
+
+    @property
+    def proposed(self) -> dict[str, dict[str, Any]]:
+        """The limits as the form of the tier, or of the key, has them, by name; only of a valid form."""
+        limits = {limit.name: limit for limit in self.cleaned_data["limits"]}
+        if self.key is None:
+            return {
+                name: {field: getattr(limit, field) for field in TierLimit.FIELDS}
+                for name, limit in limits.items()
+            }
+        own = {limit.name for limit in self.key.limits.all()}
+        of_tier = {limit.name: limit for limit in self.tier.limits.all()}
+        return {
+            name: {
+                "name": name,
+                "requests": limit.requests,
+                "burst": limit.burst if limit.burst != of_tier[name].burst else None,
+            }
+            for name, limit in limits.items()
+            if name in own or written(limit) != written(of_tier[name])
+        }
 
     @property
     def question(self) -> Question:

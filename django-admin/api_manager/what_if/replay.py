@@ -6,15 +6,13 @@ rows, of the hours, and of the levels of each key.
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Final
 
 from django.db import connection, transaction
 
-from api_manager.models import APIKey
 from api_manager.request_log.criteria import Span
 
 from . import subjects
@@ -22,6 +20,7 @@ from .doubt import Doubt
 from .limiter import Levels
 from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND
 from .question import Question
+from .result import Hour, KeyChange, Result, Sums
 from .subjects import Subject
 
 SHARED_WITHIN: Final = timedelta(seconds=1.1)
@@ -52,78 +51,6 @@ Progress = Callable[[int], None]
 
 class TooMuch(Exception):
     """There are more rows, or it takes longer, than was allowed."""
-
-
-@dataclass(frozen=True)
-class Sums:
-    """Requests that were really admitted and denied, and what would be otherwise."""
-
-    admitted: int = 0
-    denied: int = 0
-    newly_admitted: int = 0
-    newly_denied: int = 0
-
-    @property
-    def would_admit(self) -> int:
-        """How many would have been admitted."""
-        return self.admitted + self.newly_admitted - self.newly_denied
-
-    @property
-    def would_deny(self) -> int:
-        """How many would have been denied."""
-        return self.denied - self.newly_admitted + self.newly_denied
-
-    @property
-    def changed(self) -> int:
-        """Requests whose outcome would be another."""
-        return self.newly_admitted + self.newly_denied
-
-    def __add__(self, other: "Sums") -> "Sums":
-        return Sums(
-            self.admitted + other.admitted,
-            self.denied + other.denied,
-            self.newly_admitted + other.newly_admitted,
-            self.newly_denied + other.newly_denied,
-        )
-
-
-@dataclass(frozen=True)
-class Hour:
-    """What happened in an hour, and would have."""
-
-    start: datetime
-    sums: Sums
-
-
-@dataclass(frozen=True)
-class KeyChange:
-    """What happened to a key and those it was rotated from; ``key`` is the newest."""
-
-    key: APIKey
-    sums: Sums
-
-
-@dataclass(frozen=True)
-class Result:
-    """The answer. ``error``: by how many requests ``would_admit`` of all may be off, at most.
-
-    ``denied_by``: by the name of a limit the requests that it would have denied; several may deny one.
-    ``keys`` had requests; ``top`` are those whose outcomes change most.
-    """
-
-    span: Span
-    total: Sums
-    hours: list[Hour]
-    keys: int
-    changed_keys: int
-    top: list[KeyChange]
-    denied_by: Mapping[str, int]
-    error: int
-    unbounded: int
-    """Requests in doubt for which there is no such bound: those of keys whose costs differ."""
-    shared: int
-    """Denials that share a row with others."""
-    rows: int
 
 
 def replay(
