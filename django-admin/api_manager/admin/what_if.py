@@ -114,7 +114,7 @@ class WhatIfPages(ModelAdmin[Row]):
         return context | {
             "result": result,
             "summary": formats.summary(result),
-            "caveats": formats.caveats(result),
+            "certainty": formats.certainty(result),
             "charts": [
                 _chart(result, "Admitted", lambda sums: sums.admitted, lambda sums: sums.would_admit),
                 _chart(result, "Denied", lambda sums: sums.denied, lambda sums: sums.would_deny),

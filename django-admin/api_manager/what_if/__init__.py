@@ -20,10 +20,9 @@ does not tell is not guessed, but bounded:
   empty ones. Where the two still differ when the range begins, that is in doubt. Quotas begin with what
   ``usage_hourly`` has.
 
-Either is a number of tokens, and among requests of one cost each token is one request: more can never
-differ, whatever follows (``doubt``). So ``Result.error`` says by how many requests, of all, the answer may be
-off. For a key whose requests differ in cost there is no such bound: ``Result.unbounded`` says how many of its
-requests came while the doubt lasted.
+``doubt`` makes a number of requests of either, and ``Result.error`` says by how many of all the answer may be
+off at most. Of a key whose requests differ in cost it takes what came in the second of a shared row to have
+come before the denials.
 
 Not simulated: requests that were refused (403), and what clients would have done otherwise had they been told
 otherwise. A denial that a worker gave from memory is dated when it was recorded, up to 0.05 s late. What was

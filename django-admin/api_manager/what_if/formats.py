@@ -21,20 +21,14 @@ def terms(question: Question) -> list[str]:
     return [f"{question.rate:,} an hour, burst {burst:,}", *(limit.in_words() for limit in question.limits)]
 
 
-def caveats(result: Result) -> list[str]:
+def certainty(result: Result) -> str:
     """How far the answer may be off, and why."""
-    said = []
-    if result.error:
-        said.append(
-            f"What would be admitted may be off by {result.error:,} at most: {result.shared:,} denials"
-            " share a row with others, or it is not known what buckets held when the range began."
-        )
-    if result.unbounded:
-        said.append(
-            f"Not bounded are {result.unbounded:,} requests: of keys in such doubt whose requests differ in"
-            " cost."
-        )
-    return said or ["Exact: as the limiter would have decided these requests."]
+    if not result.error:
+        return "Exact: as the limiter would have decided these requests."
+    return (
+        f"The number that would be admitted may be off by {result.error:,} at most: what buckets held when"
+        f" the range began is not always known, and {result.shared:,} denials share a row with others."
+    )
 
 
 def command(question: Question) -> str:
@@ -94,7 +88,6 @@ def as_json(question: Question, result: Result) -> str:
         "newly_admitted": result.total.newly_admitted,
         "newly_denied": result.total.newly_denied,
         "error": result.error,
-        "unbounded": result.unbounded,
         "denied_by": result.denied_by,
         "keys": result.keys,
         "changed_keys": result.changed_keys,
@@ -141,7 +134,7 @@ def as_table(question: Question, result: Result) -> str:
             "",
             "Denied by " + ", ".join(f"{name} {count:,}" for name, count in result.denied_by.items()),
         ]
-    return "\n".join((*lines, "", *caveats(result), ""))
+    return "\n".join((*lines, "", certainty(result), ""))
 
 
 FORMATS: Final[Mapping[str, Callable[[Question, Result], str]]] = {

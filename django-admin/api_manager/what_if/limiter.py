@@ -102,7 +102,7 @@ class Levels:
             return _ADMITTED
         admitted, rooms = count, []
         for step in steps:
-            held = self._held(step, now)
+            held = self.held(step, now)
             room = (step.top - held) // (cost * step.unit)
             rooms.append((held, room))
             if room < admitted and not step.is_shadow:
@@ -112,18 +112,13 @@ class Levels:
             if room < count and room <= admitted:
                 marks += (step.mark,)
             if admitted and room > 0:
-                spent = held + min(admitted, room) * cost * step.unit
-                if step.period:
-                    self._ends[step.at] = step.period.around(now)[1]
-                    levels[step.at] = spent
-                else:
-                    levels[step.at] = now + spent
+                self.hold(step, now, held + min(admitted, room) * cost * step.unit)
         return admitted, marks
 
     def apart(self, other: "Levels", now: int) -> int:
         """By how many tokens two levels of one plan differ at most, rounded up, in what can deny."""
         return max(
-            -(-abs(self._held(step, now) - other._held(step, now)) // step.unit)  # noqa: SLF001  # of its own class
+            -(-abs(self.held(step, now) - other.held(step, now)) // step.unit)
             for step in self._plan.steps
             if not step.is_shadow
         )
@@ -131,13 +126,22 @@ class Levels:
     def remaining(self, now: int) -> int:
         """Whole tokens that the default bucket holds, as the log has them."""
         step = self._plan.steps[-1]
-        return (step.top - self._held(step, now)) // step.unit
+        return (step.top - self.held(step, now)) // step.unit
 
-    def _held(self, step: Step, now: int) -> int:
+    def held(self, step: Step, now: int) -> int:
+        """What is spent of a limit and not back yet, in its units."""
         level = self._levels[step.at]
         if step.period:
             return level if self._ends[step.at] == step.period.around(now)[1] else 0
         return min(max(level - now, 0), step.top)
+
+    def hold(self, step: Step, now: int, spent: int) -> None:
+        """Say what is spent of a limit."""
+        if step.period:
+            self._ends[step.at] = step.period.around(now)[1]
+            self._levels[step.at] = spent
+        else:
+            self._levels[step.at] = now + spent
 
 
 def _step(at: int, limit: Limit) -> Step:

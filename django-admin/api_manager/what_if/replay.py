@@ -85,7 +85,7 @@ def hours(span: Span) -> int:
 class _Tally:
     """A subject: its levels, and what came of its requests."""
 
-    __slots__ = ("doubt", "error", "levels", "low", "subject", "sums", "unbounded")
+    __slots__ = ("doubt", "error", "levels", "low", "subject", "sums")
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
@@ -95,15 +95,11 @@ class _Tally:
         self.sums = [0, 0, 0, 0]
         self.doubt: Doubt | None = None
         self.error = 0
-        self.unbounded = 0
 
     def end_doubt(self) -> None:
         """Its levels are known again, or no more is asked."""
         if self.doubt is not None:
-            if self.doubt.is_bounded:
-                self.error += self.doubt.error
-            else:
-                self.unbounded += self.doubt.error
+            self.error += self.doubt.error
         self.doubt = self.low = None
 
 
@@ -142,7 +138,7 @@ class _Run:
             if levels is None:
                 levels = self._begin(tally, now)
             if count > 1 or tally.doubt is not None:
-                self._doubt(tally, now, cost, endpoint, count)
+                self._doubt(tally, levels, now, cost, endpoint, count)
             admitted, marks = levels.take(now, cost, endpoint, count)
             if now < start:
                 continue
@@ -183,7 +179,6 @@ class _Run:
             top=[KeyChange(keys[tally.subject.newest], Sums(*tally.sums)) for tally in top],
             denied_by=dict(self._denied_by.most_common()),
             error=sum(tally.error for tally in used),
-            unbounded=sum(tally.unbounded for tally in used),
             shared=self._shared,
             rows=rows,
         )
@@ -199,27 +194,28 @@ class _Run:
         tally.levels = Levels(plan, self._begins, spent)
         low = Levels(plan, self._begins, spent, is_empty=True)
         if tally.levels.apart(low, now):
-            tally.low, tally.doubt = low, Doubt(plan, self._begins)
+            tally.low, tally.doubt = low, Doubt(plan, self._begins, tally.levels)
         return tally.levels
 
-    def _doubt(self, tally: _Tally, now: int, cost: int, endpoint: str, count: int) -> None:
+    def _doubt(self, tally: _Tally, levels: Levels, now: int, cost: int, endpoint: str, count: int) -> None:
         """Requests came to levels that are not known, or at a time that is not."""
         plan, counts = tally.subject.plan, now >= self._start
         if tally.doubt is not None and tally.doubt.is_over(now):
             tally.end_doubt()
         if tally.low is not None:
-            if counts and tally.doubt is not None and tally.levels is not None:
-                tally.doubt.tokens += tally.levels.apart(tally.low, max(now, self._start))
+            if counts and tally.doubt is not None:
+                tally.doubt.tokens += levels.apart(tally.low, max(now, self._start))
                 tally.low = None
             else:
                 tally.low.take(now, cost, endpoint, count)
         if count > 1:
-            tally.doubt = tally.doubt or Doubt(plan, now)
+            tally.doubt = tally.doubt or Doubt(plan, now, levels)
             is_split = plan.ends_within(_SHARED_TICKS, now)
             tally.doubt.tokens += count if is_split else min(count, plan.tokens_back(_SHARED_TICKS))
+            tally.doubt.share(now, cost, endpoint, count, counts=counts)
             self._shared += count if counts else 0
-        if tally.doubt is not None:
-            tally.doubt.ask(now, cost, count, counts=counts)
+        elif tally.doubt is not None:
+            tally.doubt.ask(now, cost, endpoint, counts=counts)
 
 
 def _chunks(span: Span, keys: list[int]) -> Iterator[list[Row]]:

@@ -73,8 +73,6 @@ class Result:
     top: list[KeyChange]
     denied_by: Mapping[str, int]
     error: int
-    unbounded: int
-    """Requests in doubt for which there is no such bound: those of keys whose costs differ."""
     shared: int
     """Denials that share a row with others."""
     rows: int
