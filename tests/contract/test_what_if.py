@@ -128,7 +128,7 @@ def test_many_at_once_are_one_after_the_other(policy, limits, takes):
     at_once, in_turn = Levels(plan, now), Levels(plan, now)
     for wait, endpoint, cost, count in takes:
         now += wait
-        admitted, marks = at_once.take(now, cost, endpoint, count)
+        admitted, marks = at_once.take_many(now, cost, endpoint, count)
         each = [in_turn.take(now, cost, endpoint) for _ in range(count)]
         assert admitted == sum(one for one, _ in each)
         assert set(marks) == set(each[-1][1])

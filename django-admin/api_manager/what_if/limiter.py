@@ -12,7 +12,6 @@ DEFAULT: Final = "default"
 """The name of a tier's first limit, its bucket."""
 _MOST_ENDPOINTS: Final = 10_000
 """Endpoints for which a plan remembers which limits hold; clients may name any number of them."""
-_ADMITTED: Final[tuple[int, tuple[str, ...]]] = (1, ())
 
 
 class Step(NamedTuple):
@@ -87,19 +86,40 @@ class Levels:
                 self._levels[step.at] = (spent or {}).get(limit.name, 0)
                 self._ends[step.at] = step.period.around(full_at)[1]
 
-    def take(self, now: int, cost: int, endpoint: str = "", count: int = 1) -> tuple[int, tuple[str, ...]]:
+    def take(self, now: int, cost: int, endpoint: str = "") -> tuple[int, tuple[str, ...]]:
+        """Ask for a cost: 1 if it is admitted, else 0, and the marks of the limits that have no room.
+
+        As ``take_many`` for one, at a fraction of its time.
+        """
+        levels, ends, afters = self._levels, self._ends, []
+        admitted = 1
+        marks: tuple[str, ...] = ()
+        for at, top, unit, period, is_shadow, mark in self._plan.at(endpoint):
+            level = levels[at]
+            if period is None:
+                spent = cost * unit + (level - now if level > now else 0)
+                after = now + spent
+            else:
+                after = spent = cost + (level if now < ends[at] else 0)
+            if spent <= top:
+                afters.append((at, after, period))
+            else:
+                marks += (mark,)
+                if not is_shadow:
+                    admitted = 0
+        if admitted:
+            for at, after, period in afters:
+                levels[at] = after
+                if period is not None and now >= ends[at]:
+                    ends[at] = period.around(now)[1]
+        return admitted, marks
+
+    def take_many(self, now: int, cost: int, endpoint: str, count: int) -> tuple[int, tuple[str, ...]]:
         """Ask for a cost, ``count`` times at one moment.
 
         Returns how many are admitted, and the marks of the limits without room for the last of them.
         """
-        levels, steps = self._levels, self._plan.at(endpoint)
-        if len(steps) == 1 and count == 1:  # the shortest way of what follows
-            at, top, unit, *_, mark = steps[0]
-            after = (now if levels[at] < now else levels[at]) + cost * unit  # noqa: FURB136  # thrice as fast
-            if after > now + top:
-                return 0, (mark,)
-            levels[at] = after
-            return _ADMITTED
+        steps = self._plan.at(endpoint)
         admitted, rooms = count, []
         for step in steps:
             held = self.held(step, now)
@@ -132,7 +152,7 @@ class Levels:
         """What is spent of a limit and not back yet, in its units."""
         level = self._levels[step.at]
         if step.period:
-            return level if self._ends[step.at] == step.period.around(now)[1] else 0
+            return level if now < self._ends[step.at] else 0
         return min(max(level - now, 0), step.top)
 
     def hold(self, step: Step, now: int, spent: int) -> None:

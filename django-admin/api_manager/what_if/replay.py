@@ -139,7 +139,10 @@ class _Run:
                 levels = self._begin(tally, now)
             if count > 1 or tally.doubt is not None:
                 self._doubt(tally, levels, now, cost, endpoint, count)
-            admitted, marks = levels.take(now, cost, endpoint, count)
+            if count == 1:
+                admitted, marks = levels.take(now, cost, endpoint)
+            else:
+                admitted, marks = levels.take_many(now, cost, endpoint, count)
             if now < start:
                 continue
             hour, sums = hours_[(now - start) // _HOUR_TICKS], tally.sums
@@ -207,12 +210,12 @@ class _Run:
                 tally.doubt.tokens += levels.apart(tally.low, max(now, self._start))
                 tally.low = None
             else:
-                tally.low.take(now, cost, endpoint, count)
+                tally.low.take_many(now, cost, endpoint, count)
         if count > 1:
             tally.doubt = tally.doubt or Doubt(plan, now, levels)
             is_split = plan.ends_within(_SHARED_TICKS, now)
             tally.doubt.tokens += count if is_split else min(count, plan.tokens_back(_SHARED_TICKS))
-            tally.doubt.share(now, cost, endpoint, count, counts=counts)
+            tally.doubt.share(now, _SHARED_TICKS, cost, endpoint, count, counts=counts)
             self._shared += count if counts else 0
         elif tally.doubt is not None:
             tally.doubt.ask(now, cost, endpoint, counts=counts)
