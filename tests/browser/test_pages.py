@@ -34,7 +34,6 @@ PAGES = {
     "tiers": f"{MANAGER}/tier/",
     "tier": f"{MANAGER}/tier/1/change/",
     "tier-limits": f"{MANAGER}/tier/3/change/",
-    "tier-what-if": f"{MANAGER}/tier/3/what-if/",
     "tier-what-if-answer": f"{MANAGER}/tier/3/what-if/?requests_per_hour=50&limits=second:1/60&range=24h",
     "tier-what-if-carried": f"{MANAGER}/tier/3/change/?requests_per_hour=50&limits=second:1/60&what_if=1",
     "key-what-if": f"{MANAGER}/apikey/1/what-if/?requests_per_hour=1000&burst=900&limits=&range=1h",
