@@ -53,11 +53,16 @@ class Chain:
     """Keys of the chain that are further away."""
 
 
-def chain(key: APIKey) -> Chain:
-    """The chain that a key is part of: of itself alone when it was never rotated."""
+def members(key: APIKey) -> list[int]:
+    """The numbers of all keys of the chain that a key is part of, the newest first."""
     with connection.cursor() as cursor:
         cursor.execute(_CHAIN, {"key": key.pk})
-        ids = [key_id for (key_id,) in cursor.fetchall()]
+        return [key_id for (key_id,) in cursor.fetchall()]
+
+
+def chain(key: APIKey) -> Chain:
+    """The chain that a key is part of: of itself alone when it was never rotated."""
+    ids = members(key)
     here = ids.index(key.pk)
     shown = ids[max(0, here - NEIGHBOURS) : here + NEIGHBOURS + 1]
     rows = APIKey.objects.select_related("tier").in_bulk({ids[0], *shown})

@@ -1,6 +1,7 @@
 """What an operator may say of a tier's limits, and of a key's own numbers for them."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from django import forms
@@ -134,7 +135,33 @@ def _is_deleted(form: ModelForm[Any]) -> bool:
 
 
 class _LimitFormSet(BaseInlineFormSet[Any, Any, Any]):
-    """Limits of one tier or key, each with a name of its own."""
+    """Limits of one tier or key, each with a name of its own.
+
+    A page may propose some: ``proposed`` are the fields of each, by name. A row of that name shows them in
+    the place of its own; what has no row yet has a new one. Nothing is saved by that. Rows of other names
+    are marked to be deleted where ``is_whole``.
+    """
+
+    is_whole = False
+
+    def __init__(
+        self, *args: Any, proposed: Mapping[str, dict[str, Any]] | None = None, **kwargs: Any
+    ) -> None:
+        self._proposed = proposed
+        super().__init__(*args, **kwargs)
+        if proposed is not None:
+            there = {row.name for row in self.get_queryset()}
+            self.initial_extra = [fields for name, fields in proposed.items() if name not in there]
+            self.extra = len(self.initial_extra)
+
+    def get_form_kwargs(self, index: int | None) -> dict[str, Any]:
+        """Of a row also what is proposed for it."""
+        kwargs: dict[str, Any] = super().get_form_kwargs(index)
+        if self._proposed is not None and index is not None and index < self.initial_form_count():
+            name = self.get_queryset()[index].name
+            left_out = {"DELETE": True} if self.is_whole else {}
+            kwargs["initial"] = self._proposed.get(name, left_out)
+        return kwargs
 
     def get_unique_error_message(self, _unique_check: Any) -> str:
         """What two of one name are told."""
@@ -165,6 +192,8 @@ class _LimitFormSet(BaseInlineFormSet[Any, Any, Any]):
 
 class TierLimitFormSet(_LimitFormSet):
     """A tier's limits."""
+
+    is_whole = True
 
 
 class KeyLimitFormSet(_LimitFormSet):

@@ -27,7 +27,9 @@ _URLS = {
 class AuditEventAdmin(ReadOnlyAdmin[AuditEvent]):
     """Who did what to which key, tier, rule, token, webhook, user or group, through either service."""
 
-    empty_hint = "What is done to keys, tiers, rules, tokens, webhooks, users and groups stands here, and every login."
+    empty_hint = (
+        "What is done to keys, tiers, rules, tokens, webhooks, users and groups stands here, and every login."
+    )
     list_display = ("timestamp", "actor", "action", "target", "what_changed", "client_ip")
     list_filter = ("action", "target_type", TargetFilter)
     search_fields = ("=actor", "=request_id", "=target_id")

@@ -20,9 +20,10 @@ from .audit_event import what_changed
 from .filters import OUTCOMES
 from .key_actions import KeyActions
 from .links import key_url
+from .what_if import WhatIfPages
 
 
-class KeyPages(KeyActions):
+class KeyPages(WhatIfPages[APIKey], KeyActions):
     """Views of their own, each behind the admin site's login and permissions."""
 
     noun = "key"
@@ -34,6 +35,7 @@ class KeyPages(KeyActions):
         return [
             ("find/", "find", self.find_view),
             ("<int:row_id>/bucket/", "bucket", self.bucket_view),
+            ("<int:row_id>/what-if/", "what_if", self.what_if_view),
             *super().pages(),
         ]
 
@@ -95,6 +97,7 @@ class KeyPages(KeyActions):
             "now": now,
             "buttons": self.buttons(key) if self.has_change_permission(request, key) else [],
             "chain": chain(key),
+            "may_ask_what_if": key_page.may_see(request, "tier") and key_page.may_see(request, "requestlog"),
             "ranges": analytics.RANGES.values(),
             "span": span,
         }

@@ -9,21 +9,22 @@ from django.contrib import admin
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from api_manager import audit, tiers
 from api_manager.audit import Actor
 from api_manager.forms import TierForm
-from api_manager.generic import ModelAdmin
 from api_manager.models import APIKey, Tier, TierRule
 
 from .limits import TierLimitInline, save_all
 from .links import keys_of_tier_url, rule_url
+from .what_if import WhatIfPages
 
 
 @admin.register(Tier)
-class TierAdmin(ModelAdmin[Tier]):
+class TierAdmin(WhatIfPages[Tier]):
     """Tiers: what a key gets that has no limits of its own."""
 
     form = TierForm
@@ -32,6 +33,11 @@ class TierAdmin(ModelAdmin[Tier]):
     readonly_fields = ("created_at", "updated_at")
     inlines = (TierLimitInline,)
     search_fields = ("name", "description")
+
+    def get_urls(self) -> list[URLPattern]:
+        """Ours comes first: Django's last one takes any path for a row's id."""
+        view = self.admin_site.admin_view(self.what_if_view)
+        return [path("<int:row_id>/what-if/", view, name="api_manager_tier_what_if"), *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tier]:
         """Tiers with the number of their keys."""

@@ -1,0 +1,106 @@
+"""What the log does not tell of a subject's levels, and by how many requests an answer may be off for it.
+
+Two levels of a plan under the same requests of one cost only come closer: whoever admits one that the other
+denies has a token less. So a difference of so many tokens is one of so many admitted requests at most,
+whatever follows. Requests of different costs know no such bound. There the least and the most that may be
+spent is kept of each limit, and a request counts whose outcome is not the same for both. That bounds those of
+one cost, too, as long as only the beginning is not known.
+"""
+
+from typing import Final
+
+from .limiter import Levels, Plan
+from .policy import TICKS_PER_SECOND
+
+_LOOK_EVERY: Final = TICKS_PER_SECOND
+"""A look costs as much as a request."""
+
+
+class Doubt:
+    """Lasts from a tick at which buckets may have held anything until it is known what all limits hold."""
+
+    __slots__ = (
+        "_cost",
+        "_is_shared",
+        "_least",
+        "_most",
+        "_next_look",
+        "_open",
+        "_plan",
+        "_requests",
+        "tokens",
+    )
+
+    def __init__(self, plan: Plan, now: int, levels: Levels) -> None:
+        self._plan: Final = plan
+        self._least, self._most = Levels(plan, now), Levels(plan, now)
+        for step in plan.steps:
+            if step.period:
+                self._least.hold(step, now, levels.held(step, now))
+                self._most.hold(step, now, levels.held(step, now))
+            else:
+                self._most.hold(step, now, step.top)
+        self.tokens = 0
+        """That may have been there or not."""
+        self._cost = 0
+        self._open = 0
+        self._is_shared = False
+        self._next_look = now
+        self._requests = 0
+
+    def is_over(self, now: int) -> bool:
+        """Whether it is known again what the limits hold; it may be said a second late."""
+        if now < self._next_look:
+            return False
+        self._next_look = now + _LOOK_EVERY
+        return self._least.apart(self._most, now) == 0
+
+    def ask(self, now: int, cost: int, endpoint: str, *, counts: bool) -> None:
+        """A request came; ``counts`` says whether it is among those that an answer is about."""
+        self._note(cost, 1, counts=counts)
+        least, most, is_sure, asked = self._least, self._most, True, []
+        for step in self._plan.at(endpoint):
+            if step.is_shadow:
+                continue
+            low, high, spent = least.held(step, now), most.held(step, now), cost * step.unit
+            if low + spent > step.top:
+                return
+            is_sure = is_sure and high + spent <= step.top
+            asked.append((step, low + spent, high + spent))
+        for step, low, high in asked:
+            most.hold(step, now, min(high, step.top))
+            if is_sure:
+                least.hold(step, now, low)
+        if counts and not is_sure:
+            self._open += 1
+
+    def share(self, now: int, within: int, cost: int, endpoint: str, count: int, *, counts: bool) -> None:
+        """Requests came within some ticks before; what buckets hold now nobody knows either."""
+        self._is_shared = True
+        self._note(cost, count, counts=counts)
+        steps = [step for step in self._plan.at(endpoint) if not step.is_shadow]
+        # No more than what a full bucket holds and what comes back to it.
+        tokens = min((step.top + within) // step.unit for step in steps if step.period is None)
+        admitted = min(count, tokens // cost)
+        if counts:
+            self._open += admitted
+        for step in steps:
+            if step.period:
+                spent = self._most.held(step, now) + admitted * cost
+                self._most.hold(step, now, min(spent, step.top))
+            else:
+                self._least.hold(step, now, 0)
+                self._most.hold(step, now, step.top)
+
+    @property
+    def error(self) -> int:
+        """By how many admitted requests an answer may be off."""
+        if self._cost < 0:
+            return self._open
+        return min(self.tokens, self._requests if self._is_shared else self._open)
+
+    def _note(self, cost: int, count: int, *, counts: bool) -> None:
+        if counts:
+            self._requests += count
+        if self._cost != cost:
+            self._cost = -1 if self._cost else cost
