@@ -1,7 +1,7 @@
 """A tier's further limits, as the script is told of them and as it answers."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from struct import pack
 from typing import Any, Final
 
@@ -15,10 +15,15 @@ class Limits:
     """Limits that hold together for one take, in their order.
 
     ``beside`` are all of the plan, where that are more: they keep their levels beside those that hold.
+    ``new_in`` are the periods in which a quota may have been added: without a level it is not taken for one
+    of which nothing is spent.
     """
 
-    def __init__(self, limits: Iterable[Limit], beside: Iterable[Limit] = ()) -> None:
+    def __init__(
+        self, limits: Iterable[Limit], beside: Iterable[Limit] = (), new_in: Collection[Period] = ()
+    ) -> None:
         self.limits: Final = tuple(limits)
+        self._new_in = new_in
         self._all = tuple(beside) or self.limits
         enforced = [limit for limit in self.limits if not limit.is_shadow]
         self.has_shadows: Final = len(enforced) < len(self.limits)
@@ -79,7 +84,8 @@ class Limits:
             if isinstance(terms, Policy):
                 written["interval"] = terms.interval
             else:
-                written["begin"], written["stop"] = around[terms.period]
+                begin, written["stop"] = around[terms.period]
+                written["begin"] = 0 if terms.period in self._new_in else begin  # Redis is never so old
                 if name in spent:
                     written["spent"] = spent[name]
             if limit in self.limits:
@@ -109,11 +115,12 @@ def _shape(limits: Iterable[Limit], around: _Around) -> str:
 class Plan:
     """All of a tier's further limits; which of them hold depends on the endpoint."""
 
-    def __init__(self, limits: Iterable[Limit]) -> None:
-        self.whole: Final = Limits(limits)
+    def __init__(self, limits: Iterable[Limit], new_in: Collection[Period] = ()) -> None:
+        self.whole: Final = Limits(limits, new_in=new_in)
         """All of them, whatever the endpoint."""
         self._prefixes = tuple({limit.prefix for limit in self.whole.limits if limit.prefix})
         self._by_prefixes: dict[tuple[str, ...], Limits] = {}
+        self._new_in = new_in
 
     def at(self, endpoint: str) -> Limits:
         """Those that hold for an endpoint."""
@@ -123,5 +130,5 @@ class Plan:
         limits = self._by_prefixes.get(prefixes)
         if limits is None:
             hold = [limit for limit in self.whole.limits if not limit.prefix or limit.prefix in prefixes]
-            limits = self._by_prefixes[prefixes] = Limits(hold, beside=self.whole.limits)
+            limits = self._by_prefixes[prefixes] = Limits(hold, self.whole.limits, self._new_in)
         return limits

@@ -265,6 +265,7 @@ COPY = {
     "requests_per_hour": 100,
     "burst": None,
     "limits": [],
+    "limits_since": 0.0,
     "fallback": "local",
     "is_active": True,
     "is_revoked": False,
