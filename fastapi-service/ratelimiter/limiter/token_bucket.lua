@@ -88,8 +88,12 @@ end
 
 -- The default bucket's level in a value. What the script did not write is as good as absent.
 local function first_of(value)
-  local at = value and match(value, '^[^|]+|()')
-  return whole(value, 0) or at and #value >= at + 7 and whole(struct.unpack('>I8', value, at), 0) or now
+  local level = whole(value, 0)
+  if not level and value then
+    local at = match(value, '^[^|]+|()')
+    level = at and #value >= at + 7 and whole(struct.unpack('>I8', value, at), 0)
+  end
+  return level or now
 end
 
 -- The levels of a plan in the value of none, or of another: a bucket keeps what stands by its name. A quota
