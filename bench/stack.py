@@ -87,6 +87,10 @@ class Stack:
         self._execute("postgres", f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} OWNER {self._owner.name}")
         return self._postgres.url(name, self._api)
 
+    def execute(self, statement: str) -> None:
+        """Change what the databases that are made from here on begin with."""
+        self._execute(_TEMPLATE, statement)
+
     def _migrate(self) -> None:
         environment = basic_environment() | {
             "DATABASE_URL": self._postgres.url(_TEMPLATE, self._owner),

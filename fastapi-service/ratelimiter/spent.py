@@ -1,14 +1,15 @@
 """What a quota had spent in its period before Redis lost its data, from the roll-up that the drain keeps.
 
-The limiter asks when Redis knows no level of a quota and began after the quota's period did: once a key and
-period, unless Redis loses its data again. Whoever asks at the same time shares a query; there are 20 a
-second at most, each for 256 keys at most, and who comes beyond that is told at once that it is not known.
+The limiter asks when Redis knows no level of a quota, and began after the quota's period did, or the key or
+its tier was edited since: a quota that is added in the middle of a period counts from the period's begin. It
+asks once a key and period, unless Redis loses its data again. Whoever asks at the same time shares a query;
+there are 20 a second at most, each for 256 keys at most, and who comes beyond that is told at once that it is
+not known.
 
 **Bounds.** What was admitted and did not get into the roll-up is granted anew: what waited in a stream that
 was lost with Redis (a second or so, while the drain keeps up), and of a quota for endpoints under a prefix
 what was counted under ``rollups.OTHER``, where a key used over ``rollups.MOST_ENDPOINTS`` endpoints in an
-hour. A quota counts from when it was added to its tier; should Redis lose its data in that period, the whole
-period counts.
+hour.
 """
 
 import asyncio

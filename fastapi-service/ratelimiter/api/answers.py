@@ -12,7 +12,7 @@ from ratelimiter.errors import Unauthenticated
 from ratelimiter.limiter.decision import DEFAULT, Decision
 
 from .edge import PROBLEM_JSON
-from .headers import Told, headers_of_all, rate_limit_headers, told
+from .headers import Told, rate_limit_headers, told
 
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 """The problem type that draft-ietf-httpapi-ratelimit-headers registers."""
@@ -21,7 +21,7 @@ Answer = tuple[int, bytes, bytes]
 """Status, headers as lines, body."""
 
 _FIELDS: Final = b'"allowed": %b, "tier": %b, "limit": %d, "remaining": %d, "reset_after_seconds": %d}'
-_LIMIT: Final = b'{"name": %b, "limit": %d, "remaining": %d, "reset_after_seconds": %d}'
+_FIELDS_OF_ALL: Final = _FIELDS[:-1] + b', "limits": %b}'
 _DECISION: Final = b"{" + _FIELDS
 
 
@@ -48,11 +48,10 @@ def decision_answer(tier: str, decision: Decision, identifier: str, mode: str | 
     ``identifier`` is the request's id; ``mode`` says how it was decided, if not by Redis.
     """
     allowed = b"true" if decision.allowed else b"false"
-    if decision.others:
-        limits = told(decision)
-        body = b"{" + _fields_of_all(tier, decision, *limits)
-        lines = headers_of_all(decision, *limits)
-        return 200, _headers(b"application/json", body, decision, identifier, mode, lines), body
+    if decision.answers:
+        of_all = told(decision)
+        body = b"{" + _fields_of_all(tier, decision, of_all)
+        return 200, _headers(b"application/json", body, decision, identifier, mode, of_all.headers), body
     body = _DECISION % (
         allowed,
         _json(tier),
@@ -65,17 +64,16 @@ def decision_answer(tier: str, decision: Decision, identifier: str, mode: str | 
 
 def denial_answer(tier: str, decision: Decision, identifier: str, mode: str | None = None) -> Answer:
     """What a denied request is answered: a problem document with the decision's fields."""
-    if decision.others:
-        limits, violated = told(decision), decision.violated
+    if decision.answers:
+        of_all, violated = told(decision), decision.violated
         body = _DENIAL_OF_ALL % (
             decision.cost,
             _json(", ".join(violated))[1:-1],
             decision.wait_seconds,
             b", ".join(map(_json, violated)),
-            _fields_of_all(tier, decision, *limits),
+            _fields_of_all(tier, decision, of_all),
         )
-        lines = headers_of_all(decision, *limits)
-        return 429, _headers(PROBLEM_JSON, body, decision, identifier, mode, lines), body
+        return 429, _headers(PROBLEM_JSON, body, decision, identifier, mode, of_all.headers), body
     body = _DENIAL % (
         decision.cost,
         decision.retry_after_seconds,
@@ -101,23 +99,16 @@ def _unauthenticated(detail: str, challenge: str) -> tuple[bytes, bytes, bytes]:
     return before, b"\r\nwww-authenticate: %b\r\n" % challenge.encode(), body
 
 
-def _fields_of_all(tier: str, decision: Decision, limits: list[Told], tightest: Told) -> bytes:
+def _fields_of_all(tier: str, decision: Decision, of_all: Told) -> bytes:
     """The fields of the limit that holds the least, and then those of each."""
-    _, level, remaining = tightest
-    fields = _FIELDS % (
+    return _FIELDS_OF_ALL % (
         b"true" if decision.allowed else b"false",
         _json(tier),
-        level.policy.capacity,
-        remaining,
-        level.reset_after_seconds,
+        of_all.capacity,
+        of_all.remaining,
+        of_all.reset_after_seconds,
+        of_all.limits,
     )
-    each = b", ".join(
-        [
-            _LIMIT % (_json(name), level.policy.capacity, remaining, level.reset_after_seconds)
-            for name, level, remaining in limits
-        ]
-    )
-    return fields[:-1] + b', "limits": [' + each + b"]}"
 
 
 def _headers(

@@ -206,7 +206,7 @@ class DecisionApi:
         self._coalescer.add(key.subject, key.id, endpoint, cost, denial.remaining, address, denial.marks)
 
     def _tell_shadows(self, tier: str, decision: Decision) -> None:
-        if decision.others:
+        if decision.answers:
             for name in decision.shadow_denials:
                 self._tally.shadow_denial(tier, name)
 

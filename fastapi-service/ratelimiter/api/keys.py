@@ -15,8 +15,7 @@ from ratelimiter.models import APIKey
 
 from . import edge
 from .authorization import Authorizer
-from .plans import all_limits, policy_of
-from .schemas import (
+from .key_schemas import (
     BucketAnswer,
     BucketLimit,
     IssuedKey,
@@ -27,6 +26,7 @@ from .schemas import (
     KeyRevocation,
     KeyRotation,
 )
+from .plans import all_limits, policy_of
 
 KeyId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 

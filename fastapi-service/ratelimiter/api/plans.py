@@ -1,11 +1,12 @@
 """What a key's record says of limits, as the limiter has it."""
 
 from functools import lru_cache
+from time import time
 
 from ratelimiter.errors import InvalidInput
 from ratelimiter.keys.record import KeyRecord, LimitRecord
 from ratelimiter.limiter.plan import NONE, Limits, Plan
-from ratelimiter.limiter.policy import Limit, Policy
+from ratelimiter.limiter.policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND, Limit, Period, Policy
 
 
 def policy_of(key: KeyRecord) -> Policy:
@@ -15,12 +16,12 @@ def policy_of(key: KeyRecord) -> Policy:
 
 def limits_at(key: KeyRecord, endpoint: str) -> Limits:
     """The further limits that hold for the key at an endpoint."""
-    return _plan(key.limits).at(endpoint) if key.limits else NONE
+    return _plan_of(key).at(endpoint) if key.limits else NONE
 
 
 def all_limits(key: KeyRecord) -> Limits:
     """All further limits of the key, whatever the endpoint."""
-    return _plan(key.limits).whole if key.limits else NONE
+    return _plan_of(key).whole if key.limits else NONE
 
 
 def require_reachable(cost: int, policy: Policy, limits: Limits) -> None:
@@ -40,7 +41,19 @@ def require_reachable(cost: int, policy: Policy, limits: Limits) -> None:
         )
 
 
+def _plan_of(key: KeyRecord) -> Plan:
+    return _plan(key.limits, _periods_since(key.limits_since, int(time()) // 3600))
+
+
 # Keys share the tuples, so there are about as many plans as tiers.
 @lru_cache(maxsize=4096)
-def _plan(limits: tuple[LimitRecord, ...]) -> Plan:
-    return Plan(Limit.of(*limit) for limit in limits)
+def _plan(limits: tuple[LimitRecord, ...], new_in: tuple[Period, ...]) -> Plan:
+    return Plan((Limit.of(*limit) for limit in limits), new_in)
+
+
+@lru_cache(maxsize=4096)
+def _periods_since(moment: float, hour: int) -> tuple[Period, ...]:
+    """The periods around an hour since 1970 that had begun at a Unix time."""
+    now = (hour * 3600 - TICKS_EPOCH_SECONDS) * TICKS_PER_SECOND
+    began = (moment - TICKS_EPOCH_SECONDS) * TICKS_PER_SECOND
+    return tuple(period for period in Period if began >= period.around(now)[0])

@@ -13,7 +13,8 @@ from ratelimiter.errors import InvalidInput
 from ratelimiter.keys.directory import KeyDirectory
 
 from .authentication import authenticate, require_usable
-from .schemas import Moment, UsageAnswer, UsageHour
+from .fields import Moment
+from .schemas import UsageAnswer, UsageHour
 
 MAX_RANGE: Final = timedelta(days=92)
 MAX_ROWS: Final = 10_000

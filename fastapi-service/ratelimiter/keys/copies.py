@@ -69,6 +69,7 @@ class _Copy(BaseModel):
     limits: Annotated[
         tuple[Annotated[LimitRecord, AfterValidator(_bucket_or_quota)], ...], AfterValidator(_shared)
     ]
+    limits_since: float
     fallback: Literal["local", "closed", "open"]
     is_active: bool
     is_revoked: bool

@@ -32,7 +32,8 @@ class KeyRecord:
     ``subject`` owns the bucket: the first key of the chain of rotations. One bucket knows one policy, so
     ``tier``, ``requests_per_hour``, ``burst`` and ``limits`` are those of the chain's newest key, whatever
     its state (its own, else its tier's); ``burst`` is ``None`` where it is as many as requests per hour.
-    Keys with the same limits share one tuple of them.
+    Keys with the same limits share one tuple of them; ``limits_since`` is the last edit that may have changed
+    them, in Unix seconds.
     ``fallback``, what holds without Redis, is that tier's, too. The rest is the key's own. ``expires_at``
     is in Unix seconds; ``allowed_cidrs`` is empty where the key may be used from anywhere.
     """
@@ -44,6 +45,7 @@ class KeyRecord:
     requests_per_hour: int
     burst: int | None
     limits: tuple[LimitRecord, ...]
+    limits_since: float
     fallback: str
     is_active: bool
     is_revoked: bool

@@ -17,8 +17,9 @@ timer, no added latency when idle, and the calls per request get fewer as load r
 
 **Plans.** A tier may have further limits (``plan``): buckets of the same kind, and quotas, which count what a
 calendar period has spent. Their levels stand in the value of the one key, behind the bucket's, so that one
-call reads, decides and debits all of a request's limits, or none. An edit keeps each level by the limit's
-name: of a bucket the time until it is full, clamped to the new limit's refill, of a quota what is spent.
+call reads, decides and debits all of a request's limits, or none. They stand in the plan's order, as numbers:
+names are compared only where the plan has changed since. An edit keeps each level by the limit's name: of a
+bucket the time until it is full, clamped to the new limit's refill, of a quota what is spent.
 
 **Denials.** A denial that Redis would only repeat is found in ``denials`` instead, by whoever asks there
 before a take. What adds tokens besides time (a reset, other limits) must clear it.

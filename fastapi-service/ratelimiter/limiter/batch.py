@@ -9,8 +9,8 @@ from ratelimiter.errors import LimiterAway, LimiterUnavailable
 _DETAIL: Final = "The limiter did not decide in time; try again."
 _HEADERS: Final = {"Retry-After": "1"}
 
-Answer = tuple[int, int | list[int] | bytes]
-"""Redis's time, and the script's answer (bytes: what a quota has spent is unknown)."""
+Answer = tuple[int, int | bytes]
+"""Redis's time, and the script's answer (bytes: of a plan)."""
 Arguments = tuple[int | str | bytes, int | str | bytes, int, bytes]
 """An item's arguments of the script."""
 

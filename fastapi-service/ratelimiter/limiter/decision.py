@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
+from .plan import NONE, Limits
 from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND, Limit, Policy, Quota
 
 DEFAULT: Final = "default"
@@ -22,6 +23,11 @@ class QuotaLevel(NamedTuple):
     def remaining(self) -> int:
         """Tokens left in the period; none where the quota was cut to fewer than are spent."""
         return max(0, self.policy.capacity - self.spent)
+
+    @property
+    def answer(self) -> int:
+        """As the script answers of one limit."""
+        return self.spent if self.allowed else -1 - self.spent
 
     @property
     def has_room(self) -> bool:
@@ -49,7 +55,7 @@ class QuotaLevel(NamedTuple):
     def reset_at(self) -> int:
         """The Unix time at which nothing is spent."""
         ends = self.policy.period.around(self.now)[1]
-        return TICKS_EPOCH_SECONDS + _seconds(ends if self.spent else self.now)
+        return TICKS_EPOCH_SECONDS + seconds(ends if self.spent else self.now)
 
     @property
     def next_token_after_seconds(self) -> int:
@@ -63,7 +69,7 @@ class QuotaLevel(NamedTuple):
 
     @property
     def _until_end(self) -> int:
-        return _seconds(self.policy.period.around(self.now)[1] - self.now)
+        return seconds(self.policy.period.around(self.now)[1] - self.now)
 
 
 _EPOCH: Final = datetime.fromtimestamp(TICKS_EPOCH_SECONDS, UTC)
@@ -74,9 +80,9 @@ class Decision(NamedTuple):
     """Whether a request goes on, and what its bucket holds after.
 
     ``now`` is Redis's time of the decision and ``until_full`` how long until the bucket is full
-    again, both in ticks. ``others`` are the tier's further limits that were asked with it, each with what it
-    holds by itself; there ``allowed`` says whether that one has room. ``is_replayed``: it is the answer that
-    an idempotency key was given before, and nothing was spent or recorded now.
+    again, both in ticks. ``limits`` are the tier's further limits that were asked with it, and ``answers``
+    what the script answers of each. ``is_replayed``: it is the answer that an idempotency key was given
+    before, and nothing was spent or recorded now.
     """
 
     allowed: bool
@@ -84,7 +90,8 @@ class Decision(NamedTuple):
     cost: int
     now: int
     until_full: int
-    others: "tuple[tuple[Limit, Level], ...]" = ()
+    limits: Limits = NONE
+    answers: tuple[int, ...] = ()
     is_replayed: bool = False
 
     @property
@@ -100,12 +107,12 @@ class Decision(NamedTuple):
     @property
     def reset_after_seconds(self) -> int:
         """Seconds until the bucket is full again, rounded up."""
-        return _seconds(self.until_full)
+        return seconds(self.until_full)
 
     @property
     def reset_at(self) -> int:
         """The Unix time at which the bucket is full again, rounded up."""
-        return TICKS_EPOCH_SECONDS + _seconds(self.now + self.until_full)
+        return TICKS_EPOCH_SECONDS + seconds(self.now + self.until_full)
 
     @property
     def as_of(self) -> datetime:
@@ -122,12 +129,12 @@ class Decision(NamedTuple):
         """Seconds until there is one whole token more, rounded up; 0 when the bucket is full."""
         if self.until_full == 0:
             return 0
-        return _seconds((self.until_full - 1) % self.policy.interval + 1)
+        return seconds((self.until_full - 1) % self.policy.interval + 1)
 
     @property
     def retry_after_seconds(self) -> int:
         """Seconds after which the same cost would be admitted, rounded up; 0 if it is now."""
-        return max(0, _seconds(self.until_full + self.cost * self.policy.interval - self.policy.refill_ticks))
+        return max(0, seconds(self.until_full + self.cost * self.policy.interval - self.policy.refill_ticks))
 
     @property
     def has_room(self) -> bool:
@@ -139,6 +146,19 @@ class Decision(NamedTuple):
         until_full = max(0, self.until_full - ticks)
         found = Decision(self.allowed, self.policy, cost, self.now + ticks, until_full)
         return found._replace(allowed=found.has_room)
+
+    @property
+    def others(self) -> "list[tuple[Limit, Level]]":
+        """What each further limit holds; there ``allowed`` says whether that one has room by itself."""
+        return [
+            (limit, _level(limit.terms, self.cost, self.now, answer))
+            for limit, answer in zip(self.limits.limits, self.answers, strict=True)
+        ]
+
+    @property
+    def answer(self) -> int:
+        """As the script answers of one limit."""
+        return self.until_full if self.allowed else -1 - self.until_full
 
     @property
     def levels(self) -> "list[tuple[str, Level]]":
@@ -154,7 +174,10 @@ class Decision(NamedTuple):
     @property
     def shadow_denials(self) -> list[str]:
         """The names of the limits that would have denied it, had they been more than tried."""
-        return [limit.name for limit, level in self.others if limit.is_shadow and not level.allowed]
+        if not self.limits.has_shadows:
+            return []
+        found = zip(self.limits.limits, self.answers, strict=True)
+        return [limit.name for limit, answer in found if limit.is_shadow and answer < 0]
 
     @property
     def outcome(self) -> bytes:
@@ -164,7 +187,7 @@ class Decision(NamedTuple):
     @property
     def marks(self) -> bytes:
         """The limits that have no room, as the script names them: those of a plan, a shadow with a ``~``."""
-        if not self.others:
+        if not self.answers:
             return b""
         marks = "".join(f" +{name}" for name in self.violated) + "".join(
             f" ~{name}" for name in self.shadow_denials
@@ -180,9 +203,18 @@ class Decision(NamedTuple):
 Level = Decision | QuotaLevel
 
 
+def _level(terms: Policy | Quota, cost: int, now: int, answer: int) -> Level:
+    has_room = answer >= 0
+    held = answer if has_room else -1 - answer
+    if isinstance(terms, Policy):
+        return Decision(has_room, terms, cost, now, min(held, terms.refill_ticks))
+    return QuotaLevel(has_room, terms, cost, now, held)
+
+
 def _moment(ticks: int) -> datetime:
     return _EPOCH + timedelta(microseconds=-(-ticks // _TICKS_PER_MICROSECOND))
 
 
-def _seconds(ticks: int) -> int:
+def seconds(ticks: int) -> int:
+    """Ticks in whole seconds, rounded up."""
     return -(-ticks // TICKS_PER_SECOND)

@@ -14,7 +14,7 @@ Redis's that jumps ahead, are so known a second late at the latest.
 from time import monotonic
 from typing import Final, NamedTuple
 
-from .decision import Decision, Level
+from .decision import Decision
 from .plan import NONE, Limits
 from .policy import TICKS_PER_SECOND, Policy
 
@@ -60,7 +60,7 @@ class DenialCache:
         if elapsed > MAX_AGE_SECONDS or known.policy != policy:
             del self._entries[subject]
             return None
-        if limits is not NONE or known.others:
+        if limits is not NONE or known.limits is not NONE:
             return _find_together(entry, now, cost, limits)
         refill = policy.capacity * policy.interval
         if known.until_full - elapsed * _FASTER + cost * policy.interval <= refill:
@@ -86,13 +86,14 @@ class DenialCache:
 def _find_together(entry: _Denial, now: float, cost: int, limits: Limits) -> Decision | None:
     """As ``find``, where further limits were asked, too: one that has surely no room is enough."""
     known = entry.decision
-    if tuple(limit for limit, _ in known.others) != limits.limits:
+    if known.limits is not limits:
         return None
     most = int((now - entry.asked) * _FASTER) + 1
-    levels: list[Level] = [known, *(level for limit, level in known.others if not limit.is_shadow)]
-    if all(level.later(most, cost).has_room for level in levels):
+    if all(level.later(most, cost).has_room for _, level in known.levels):
         return None
     least = int((now - entry.answered) * _SLOWER)
     return known.later(least, cost)._replace(
-        allowed=False, others=tuple((limit, level.later(least, cost)) for limit, level in known.others)
+        allowed=False,
+        limits=limits,
+        answers=tuple(level.later(least, cost).answer for _, level in known.others),
     )

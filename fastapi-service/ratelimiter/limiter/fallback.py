@@ -13,9 +13,9 @@ from functools import lru_cache
 from time import monotonic, time
 from typing import Final
 
-from .decision import Decision, Level
+from .decision import Decision
 from .plan import NONE, Limits
-from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND, Limit, Policy
+from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND, Policy
 
 MAX_BUCKETS: Final = 100_000
 """Buckets kept at most (some 15 MB); the one used the longest ago gives way, and would be full again."""
@@ -44,11 +44,12 @@ class Fallback:
         found = self.peek(mode, subject, policy, cost, limits)
         if mode is Mode.OPEN:
             return found
-        others: list[tuple[Limit, Level]] = []
-        for limit, level in found.others:
-            if isinstance(level, Decision):
-                others.append((limit, self._spend((subject, limit.name), level, is_spent=found.allowed)))
-        return self._spend(subject, found, is_spent=found.allowed)._replace(others=tuple(others))
+        answers = tuple(
+            self._spend((subject, limit.name), level, is_spent=found.allowed).answer
+            for limit, level in found.others
+            if isinstance(level, Decision)
+        )
+        return self._spend(subject, found, is_spent=found.allowed)._replace(answers=answers)
 
     def peek(
         self, mode: Mode, subject: int, policy: Policy, cost: int = 1, limits: Limits = NONE
@@ -57,20 +58,21 @@ class Fallback:
         now = int((time() - TICKS_EPOCH_SECONDS) * TICKS_PER_SECOND)
         if mode is Mode.OPEN:
             return Decision(allowed=True, policy=policy, cost=cost, now=now, until_full=0)
-        default = self._look(subject, policy, cost, now)
+        default = self._look(subject, _share(policy, self._workers), cost, now)
         if limits is NONE:
             return default
-        others = tuple(
-            (limit, self._look((subject, limit.name), limit.terms, cost, now))
-            for limit in limits.limits
+        shares = _shares(limits, self._workers)
+        answers = tuple(
+            self._look((subject, limit.name), limit.terms, cost, now).answer
+            for limit in shares.limits
             if isinstance(limit.terms, Policy)
         )
-        allowed = default.allowed and all(level.allowed or limit.is_shadow for limit, level in others)
-        return default._replace(allowed=allowed, others=others)
+        return default._replace(
+            allowed=default.allowed and shares.admit(answers), limits=shares, answers=answers
+        )
 
-    def _look(self, name: "_Name", policy: Policy, cost: int, now: int) -> Decision:
-        """What one bucket holds, and whether it has room."""
-        share = _share(policy, self._workers)
+    def _look(self, name: "_Name", share: Policy, cost: int, now: int) -> Decision:
+        """What one bucket of this worker's holds, and whether it has room."""
         cost = min(cost, share.capacity)
         until_full = min(max(0, self._full_at.get(name, 0) - _ticks()), share.refill_ticks)
         allowed = until_full + cost * share.interval <= share.refill_ticks
@@ -99,6 +101,16 @@ _Name = int | tuple[int, str]
 @lru_cache(maxsize=4096)
 def _share(policy: Policy, workers: int) -> Policy:
     return policy._replace(capacity=max(1, policy.capacity // workers))
+
+
+@lru_cache(maxsize=4096)
+def _shares(limits: Limits, workers: int) -> Limits:
+    """A worker's share of each of the buckets."""
+    return Limits(
+        limit._replace(terms=_share(limit.terms, workers))
+        for limit in limits.limits
+        if isinstance(limit.terms, Policy)
+    )
 
 
 def _ticks() -> int:

@@ -60,6 +60,14 @@ class Policy(NamedTuple):
         """How long an empty bucket takes to be full at the nominal rate, in whole seconds, rounded up."""
         return -(-self.capacity * self.seconds // self.requests)
 
+    def stands(self, held: int, _now: int) -> tuple[int, int, int]:
+        """Of a bucket that is full in ``held`` ticks: its tokens, the ticks until one more, and until all."""
+        refill = self.capacity * self.interval
+        if held <= 0:
+            return self.capacity, 0, 0
+        held = min(held, refill)  # an idempotency key may remember what was held under higher limits
+        return (refill - held) // self.interval, (held - 1) % self.interval + 1, held
+
 
 class Period(StrEnum):
     """A stretch of the calendar, in UTC."""
@@ -91,6 +99,11 @@ class Quota(NamedTuple):
 
     capacity: int
     period: Period
+
+    def stands(self, spent: int, now: int) -> tuple[int, int, int]:
+        """Of a quota of which so much is spent: its tokens, the ticks until more, and until all."""
+        until_end = self.period.around(now)[1] - now if spent else 0
+        return max(0, self.capacity - spent), until_end, until_end
 
 
 class Limit(NamedTuple):

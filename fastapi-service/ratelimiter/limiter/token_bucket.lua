@@ -3,16 +3,22 @@
 --
 -- KEYS[1]     the stream
 -- KEYS[2]     the stream's hash: epoch (names one life of the stream), seq (records appended so far)
--- KEYS[2 + i] the levels of item i's subject: the tick at which its default bucket is full again; behind it
---             ' <name>:<tick>' of each other bucket, and ' <name>:<spent>-<end>' of each quota, with the tick
---             at which its period ends. Absent when all are full
+-- KEYS[2 + i] the levels of item i's subject. Of the default bucket alone: the tick at which it is full again.
+--             Of a plan: its shape (below), and behind it, in eight bytes each, that tick, and of each limit in
+--             their order the tick at which its bucket is full again, or what is spent of a quota, or UNKNOWN.
+--             Absent when all are full
 -- ARGV[1]     deadline, in ticks: past it the caller no longer waits, so nothing is done
 -- then for each item i:
 --   capacity  tokens a full default bucket holds; 0: no bucket is asked, the outcome is known
 --   interval  ticks in which one token comes back to it; where no bucket is asked: the outcome to record.
---             Further limits of the take stand behind it, ' +<name>:<capacity>:<interval>' for a bucket and
---             ' +<name>:<capacity>:<begin>-<end>' for a quota of a period; behind that '-<spent>', if that is
---             known from elsewhere. '~' in the place of '+': the limit is a shadow, and denies nothing
+--             Of a plan a JSON object: "interval"; "shape", '<name>-<end> ' of each quota and '<name> ' of
+--             each bucket, and '|'; "limits", of each in that order
+--               name, capacity
+--               interval     of a bucket
+--               begin, stop  of a quota: the ticks at which its period begins and ends
+--               spent        of a quota: what is spent of it, where that is known from elsewhere
+--               mark         '+': it holds; '~': it is a shadow, and denies nothing; absent: it is not asked,
+--                            and keeps its level
 --   cost      tokens asked for
 --   record    bytes to append; empty: the item only asks and spends nothing (a peek); '=': the item is the
 --             idempotency key of the next one: its capacity are the milliseconds it is remembered, its
@@ -24,9 +30,9 @@
 --   n >= 0    admitted (or recorded); the bucket is full again in n ticks
 --   n < 0     denied; the bucket is full again in -1 - n ticks
 --   nil       the item's arguments are no numbers the arithmetic holds; the others are unaffected
---   {n, ...}  of a take with further limits: the default bucket's answer, and one for each of them, by
---             itself; of a quota n, or -1 - n, is what is spent
---   'unknown' of such a take: what a quota had spent in its period was lost with Redis's data; nothing is done
+--   {n, ...}  of a plan: the default bucket's answer, and one for each limit that is asked, by itself; of a
+--             quota n, or -1 - n, is what is spent
+--   'unknown' of a plan: what is spent of a quota is not known here, or its period is over; nothing is done
 -- of an idempotency key
 --   0         the first time; it is remembered if the take is admitted
 --   n > 0     the answer of its take is the first one's, given at tick n; nothing was spent or recorded.
@@ -37,8 +43,9 @@
 -- Lua never rolls back, so everything is computed before the first write.
 
 local TICKS_PER_SECOND, EPOCH_SECONDS, LIMIT = 16000000, 1735689600, 9007199254740992
+local UNKNOWN = LIMIT -- stands for what is spent of a quota, where that is to be found out
 local ceil, floor, max, min, tonumber = math.ceil, math.floor, math.max, math.min, tonumber
-local format, gmatch, match = string.format, string.gmatch, string.match
+local format, gmatch, match, sub = string.format, string.gmatch, string.match, string.sub
 local KEYS, ARGV = KEYS, ARGV
 
 local stream, log = KEYS[1], KEYS[2]
@@ -55,182 +62,211 @@ local function whole(text, least)
 end
 
 local stored = redis.call('MGET', unpack(KEYS, 3))
-local full_at, others, changed = {}, {}, {} -- by key: of the default bucket, of the rest, whether to write
+-- By key, what is to be written: the default bucket's level, or those of a plan, and when all are full.
+local full_at, levels_of, last_at = {}, {}, {}
 local firsts, lifetimes = {}, {} -- by idempotency key
 local answers, records = { now }, {}
-local epoch
 
+local epoch
 -- When Redis began to record: what it held before is lost.
 local function beginning()
   epoch = epoch or whole(redis.call('HGET', log, 'epoch'), 0) or now
   return epoch
 end
 
--- The levels that are stored for item i. What the script did not write (by tonumber even 'nan' is a number)
--- is as good as absent.
-local function levels(i)
-  local key = KEYS[i + 2]
-  if full_at[key] then
-    return full_at[key], others[key] or ''
+local plans = {}
+-- Takes of one tier share a plan, so each is read once a call.
+local function plan_of(text)
+  local plan = plans[text]
+  if not plan then
+    plan = cjson.decode(text)
+    plan.form = '>' .. string.rep('I8', #plan.limits + 1)
+    plan.length = #plan.shape + 8 * (#plan.limits + 1)
+    plans[text] = plan
   end
-  local full = whole(stored[i], 0)
-  if full or not stored[i] then
-    return full or now, ''
-  end
-  local first, rest = match(stored[i], '^(%d+)( .+)$')
-  return whole(first, 0) or now, rest or ''
+  return plan
 end
 
--- Of the take that is looked at, by further limit: its name, what it holds above its floor, that after the
--- take, the level from which it counts, and where the period of a quota ends.
-local names, held, spent, floors, ends = {}, {}, {}, {}, {}
+-- The default bucket's level in a value. What the script did not write is as good as absent.
+local function first_of(value)
+  local level = whole(value, 0)
+  if not level and value then
+    local at = match(value, '^[^|]+|()')
+    level = at and #value >= at + 7 and whole(struct.unpack('>I8', value, at), 0)
+  end
+  return level or now
+end
 
--- Look at the further limits of a plan. Returns how many there are, whether those that may deny have room,
--- and which have none. Nil, if the arguments are no numbers the arithmetic holds; 'unknown', if a level is lost.
-local function look(plan, cost, level_of)
-  local n, admitted, violated = 0, true, ''
-  for mark, name, most, rate, last, before in gmatch(plan, ' ([+~])([%w_]+):(%d+):(%d+)%-?(%d*)%-?(%d*)') do
-    n = n + 1
-    local capacity, unit, level = tonumber(most), tonumber(rate), level_of[name]
-    local top
-    names[n] = name
-    if last == '' then
-      top = capacity * unit
-      held[n], floors[n], ends[n] = min(max((level or now) - now, 0), top), now, ''
-      spent[n] = held[n] + cost * unit
+-- The levels of a plan in the value of none, or of another: a bucket keeps what stands by its name. A quota
+-- counts from nothing only where its period is new, and Redis old enough to have known of what was spent.
+local function adopted(value, plan)
+  local levels, known, stops = { first_of(value) }, {}, {}
+  local shape, at = match(value or '', '^([^|]+)|()')
+  for name, stop in gmatch(shape or '', '([%w_]+)%-?(%d*) ') do
+    at = at + 8
+    known[name] = #value >= at + 7 and struct.unpack('>I8', value, at) or nil
+    stops[name] = tonumber(stop) or 0
+  end
+  for k, limit in ipairs(plan.limits) do
+    local level, stop = known[limit.name], stops[limit.name]
+    local is_over = stop and stop > 0 and stop <= now
+    if stop == (limit.stop or 0) then
+      levels[k + 1] = level or limit.stop and UNKNOWN or 0
+    elseif limit.stop and (value and not is_over or beginning() > limit.begin) then
+      levels[k + 1] = UNKNOWN
     else
-      top = capacity
-      local known_last = level_of[name .. '-']
-      if tonumber(last) <= now and tonumber(known_last or 0) > now then
-        last = known_last -- the call was on its way when the period ended, and others have begun the next
-      end
-      if not level or level_of[name .. '-'] ~= last then
-        level = tonumber(before) or 0
-        if before == '' and beginning() > unit then
+      levels[k + 1] = 0
+    end
+  end
+  return levels
+end
+
+local function written(levels)
+  local plan = levels.plan
+  return plan.shape .. struct.pack(plan.form, unpack(levels, 1, #plan.limits + 1))
+end
+
+-- The levels of a plan: of the default bucket, and of each limit.
+local function levels_in(key, value, plan)
+  local levels, shape = levels_of[key], plan.shape
+  if levels and levels.plan.shape == shape then
+    return levels
+  end
+  value = levels and written(levels) or full_at[key] and format('%.0f', full_at[key]) or value
+  if value and #value == plan.length and sub(value, 1, #shape) == shape then
+    return { struct.unpack(plan.form, value, #shape + 1) }
+  end
+  return adopted(value, plan)
+end
+
+-- Of the plan that is looked at, by limit: what it holds, and would after the take (false: it has no room).
+local held, after = {}, {}
+
+-- Look at the further limits of a plan. Returns whether those that may deny have room, and which have none;
+-- 'unknown', if what is spent of a quota is; nil, if a number is beyond the arithmetic.
+local function look(limits, levels, cost)
+  local have_room, violated = true, ''
+  for k = 1, #limits do
+    local limit, level = limits[k], levels[k + 1]
+    local mark, stop, top, debit = limit.mark, limit.stop, limit.capacity, cost
+    if stop and stop <= now then
+      return 'unknown' -- the caller's clock is behind
+    end
+    if mark then
+      if stop then
+        level = level < LIMIT and level or limit.spent
+        if not level then
           return 'unknown'
         end
+      else
+        top, debit = top * limit.interval, cost * limit.interval
+        level = min(max(level - now, 0), top)
       end
-      held[n], floors[n], ends[n] = level, 0, '-' .. last
-      spent[n] = level + cost
-    end
-    if now + top >= LIMIT then -- what is spent may be beyond it, inexact, and is above the top then
-      return nil
-    end
-    if spent[n] > top then
-      admitted = admitted and mark == '~'
-      violated = violated .. ' ' .. mark .. name
-      spent[n] = false
+      local sum = level + debit
+      if now + top >= LIMIT then -- a sum may be beyond it, inexact, and is above the top then
+        return nil
+      end
+      held[k], after[k] = level, sum <= top and sum
+      if sum > top then
+        have_room = have_room and mark == '~'
+        violated = violated .. ' ' .. mark .. limit.name
+      end
     end
   end
-  return n, admitted, violated
+  return have_room, violated
 end
 
--- The levels of the further limits, by name; of a quota also where its period ends, by its name and '-'.
-local function levels_in(rest)
-  local level_of = {}
-  for name, level, last in gmatch(rest, ' ([%w_]+):(%d+)(%-?%d*)') do
-    level_of[name] = tonumber(level)
-    if last ~= '' then
-      level_of[name .. '-'] = string.sub(last, 2)
+-- Answer what was looked at, and keep it. Returns the answer.
+local function settle(key, plan, levels, full, is_spent, is_kept, answer)
+  local limits, all, last = plan.limits, { answer }, full
+  for k = 1, #limits do
+    local limit = limits[k]
+    if limit.mark then
+      local level = is_spent and after[k] or held[k]
+      all[#all + 1] = after[k] and level or -1 - level
+      if is_kept then
+        levels[k + 1] = limit.stop and level or now + level
+      end
     end
+    last = max(last, limit.stop or levels[k + 1])
   end
-  return level_of
+  if is_kept then
+    levels[1], levels.plan = full, plan
+    levels_of[key], last_at[key] = levels, last
+  end
+  -- Not as a list: Redis takes longer over a nested one than over all that was decided.
+  return struct.pack('>' .. string.rep('i8', #all), unpack(all))
 end
 
 local function decide(i)
   local key, at = KEYS[i + 2], 4 * i - 2
-  local capacity, interval, cost, record = whole(ARGV[at], 1), whole(ARGV[at + 1], 1), whole(ARGV[at + 2], 1), ARGV[at + 3]
-  local plan
-  if not interval then
-    interval, plan = match(ARGV[at + 1], '^(%d+)( .+)$')
-    interval = whole(interval, 1)
+  local text, record = ARGV[at + 1], ARGV[at + 3]
+  local capacity, interval, cost = whole(ARGV[at], 1), whole(text, 1), whole(ARGV[at + 2], 1)
+  local plan = not interval and sub(text, 1, 1) == '{' and plan_of(text)
+  if plan then
+    interval = whole(plan.interval, 1)
   end
   if not (capacity and interval and cost) or now + capacity * interval >= LIMIT then
     return false
   end
   local refill = capacity * interval
-  local known, rest = levels(i)
+  local levels = plan and levels_in(key, stored[i], plan) or levels_of[key]
+  local known = levels and levels[1] or full_at[key] or first_of(stored[i])
   -- Neither a clock that jumped back nor a lowered burst locks out for longer than one refill: what
   -- lies beyond that is cut off, and stays so even if this item is denied.
   local full = min(max(known, now), now + refill)
-  local after = full + cost * interval
-  local fits = after <= now + refill
-  local admitted, n, violated, level_of = fits, nil, '', nil
-
+  local spent = full + cost * interval
+  local fits = spent <= now + refill
+  local admitted, have_room, violated = fits, true, ''
   if plan then
-    local have_room
-    level_of = levels_in(rest)
-    n, have_room, violated = look(plan, cost, level_of)
-    if not have_room and type(n) ~= 'number' then
-      return n or false
+    have_room, violated = look(plan.limits, levels, cost)
+    if not violated then
+      return have_room or false, false
     end
     admitted = fits and have_room
-    if not fits then
-      violated = violated .. ' +default'
-    end
+    violated = fits and violated or violated .. ' +default'
   end
 
-  local is_spent = admitted and record ~= ''
-  if record ~= '' and (admitted or full < known or plan) then
-    full = is_spent and after or full
-    full_at[key], changed[key] = full, true
-    if plan then
-      rest = ''
-      for k = 1, n do
-        level_of[names[k]] = nil
-        rest = rest .. format(' %s:%.0f%s', names[k], floors[k] + (is_spent and spent[k] or held[k]), ends[k])
-      end
-      for name, level in pairs(level_of) do
-        if type(level) == 'number' then
-          local last = level_of[name .. '-']
-          -- What is full again, or whose period is over, is not kept.
-          if tonumber(last or level) > now then
-            rest = rest .. format(last and ' %s:%.0f-%s' or ' %s:%.0f', name, level, last)
-          end
-        end
-      end
-    end
-    others[key] = rest
-  end
-  if record ~= '' then
-    local remaining = floor((refill - (full - now)) / interval)
+  local is_kept = record ~= ''
+  if is_kept then
+    full = admitted and spent or full
     records[#records + 1] = record
-    records[#records + 1] = format('%d %.0f%s', admitted and 200 or 429, remaining, violated)
+    records[#records + 1] =
+      format('%d %.0f%s', admitted and 200 or 429, floor((refill - (full - now)) / interval), violated)
   end
   local answer = fits and full - now or now - full - 1
-  if not plan then
-    return answer
+  if plan then
+    return settle(key, plan, levels, full, is_kept and admitted, is_kept, answer), admitted
   end
-  local all = { answer }
-  for k = 1, n do
-    all[k + 1] = spent[k] and (is_spent and spent[k] or held[k]) or -1 - held[k]
+  if is_kept and (admitted or full < known) then
+    full_at[key], levels_of[key], last_at[key] = full, nil, full
   end
-  return all, admitted
+  return answer
 end
 
--- Which limits a take has, whatever their numbers: a name and its mark each, behind that of a quota '-'.
-local function shape_of(interval)
-  local shape = string.gsub(match(interval, ' (.+)$') or '', '%-[%d%-]+', '-')
-  return (string.gsub(shape, ':%d+', ''))
+-- The limits that a take asks, whatever their numbers: of each its mark and name, and '-' of a quota.
+local function names_in(interval)
+  local names = ''
+  if not whole(interval, 1) then
+    for _, limit in ipairs(plan_of(interval).limits) do
+      names = names .. (limit.mark and limit.mark .. limit.name .. (limit.stop and '-' or '') or '')
+    end
+  end
+  return names
 end
 
 -- Decide item i with the idempotency key before it.
 local function decide_once(i)
   local key, at = KEYS[i + 1], 4 * i - 6
-  local shape_now = shape_of(ARGV[at + 5])
+  local names_now = names_in(ARGV[at + 5])
   local before = firsts[key] or stored[i - 1]
   if before then
-    local asked, when, first, others_then, shape = match(before, '^(%d+) (%d+) (%d+)([%d %-]*)(.*)$')
+    local asked, when, names, all = match(before, '^(%d+) (%d+) ([^|]*)|(.+)$')
     if asked ~= ARGV[at + 1] then
       answers[i], answers[i + 1] = -1, 0
       return
     end
-    answers[i], answers[i + 1] = tonumber(when), { tonumber(first) }
-    if shape == shape_now then
-      for number in gmatch(others_then, '%-?%d+') do
-        table.insert(answers[i + 1], tonumber(number))
-      end
-    end
+    answers[i], answers[i + 1] = tonumber(when), names == names_now and all or sub(all, 1, 8)
     return
   end
   local answer, admitted = decide(i)
@@ -239,11 +275,8 @@ local function decide_once(i)
     admitted = type(answer) == 'number' and answer >= 0
   end
   if admitted and ARGV[4 * i + 1] ~= '' then
-    firsts[key] = format('%s %.0f', ARGV[at + 1], now)
-    for _, number in ipairs(type(answer) == 'table' and answer or { answer }) do
-      firsts[key] = firsts[key] .. format(' %.0f', number)
-    end
-    firsts[key] = firsts[key] .. ' ' .. shape_now
+    answer = type(answer) == 'number' and struct.pack('>i8', answer) or answer
+    firsts[key] = format('%s %.0f %s|', ARGV[at + 1], now, names_now) .. answer
     lifetimes[key] = ARGV[at]
   end
 end
@@ -263,16 +296,10 @@ for i = 1, #KEYS - 2 do
   end
 end
 
-for key in pairs(changed) do
-  local full, rest = full_at[key], others[key]
-  local last, value = full, format('%.0f', full)
-  if rest ~= '' then
-    value = value .. rest
-    for tick in gmatch(rest, '(%d+)%f[ %z]') do
-      last = max(last, tonumber(tick))
-    end
-  end
+for key, last in pairs(last_at) do
   if last > now then
+    local levels = levels_of[key]
+    local value = levels and written(levels) or format('%.0f', full_at[key])
     redis.call('SET', key, value, 'PX', ceil((last - now) / 16000))
   end
 end

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from struct import unpack
 from time import monotonic
 from typing import Final, NamedTuple, cast
 
@@ -118,10 +119,12 @@ class TokenBucket:
         shard = self._shard(subject)
         spent: Mapping[str, int] | None = None
         while True:
-            interval = b"%d%b" % (policy.interval, limits.arguments(shard.now(), spent))
-            take = policy.capacity, interval, cost, record
+            plan: int | bytes = policy.interval
+            if limits is not NONE:
+                plan = limits.argument(policy.interval, shard.now(), spent)
+            take = policy.capacity, plan, cost, record
             first, (now, answer) = await self._ask(asked, subject, take, once)
-            if not isinstance(answer, bytes):
+            if answer != b"unknown":
                 break
             if spent is not None or self._spent_before is None:
                 raise unavailable()
@@ -130,14 +133,15 @@ class TokenBucket:
             asked = monotonic()
         if first < 0:
             raise IdempotencyKeyReused("The idempotency key was used with another request before.")
-        default, *others = answer if isinstance(answer, list) else (answer,)
-        is_replayed, now = first > 0, first or now
-        levels = limits.levels(cost, now, others)
+        answers = unpack(f">{len(answer) // 8}q", answer) if isinstance(answer, bytes) else (answer,)
+        default, *others = answers[: 1 + len(limits.limits)]
+        if not others:  # of what an idempotency key remembers, where the limits are others by now
+            limits = NONE
         has_room = default >= 0
-        allowed = has_room and all(level.allowed or limit.is_shadow for limit, level in levels)
+        allowed = has_room and limits.admit(others)
         # The answer that is replayed may be of higher limits than there are by now.
         held = min(default if has_room else -1 - default, policy.refill_ticks)
-        return Decision(allowed, policy, cost, now, held, levels, is_replayed)
+        return Decision(allowed, policy, cost, first or now, held, limits, tuple(others), first > 0)
 
     async def _ask(
         self, asked: float, subject: int, take: Arguments, once: Once | None

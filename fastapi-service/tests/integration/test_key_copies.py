@@ -128,13 +128,25 @@ async def test_a_revoked_key_does_not_pass_by_its_copy(worker, insert, copied, d
         assert (await second.get(secret)).is_revoked
 
 
-async def test_a_key_revoked_while_no_worker_listened_loses_its_copy(worker, insert, copied, database):
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "UPDATE api_key SET revoked_at = now() WHERE id = %s",
+        "UPDATE key_limit SET requests = 7 WHERE api_key_id = %s",
+        "DELETE FROM key_limit WHERE api_key_id = %s",
+    ],
+)
+async def test_a_key_edited_while_no_worker_listened_loses_its_copy(worker, insert, copied, database, edit):
     key_id, secret = insert()
+    database.sql("INSERT INTO key_limit (api_key_id, name, requests) VALUES (%s, 'monthly', 9)", key_id)
+    database.sql("ALTER TABLE api_key DISABLE TRIGGER api_key_touch")
+    database.sql("UPDATE api_key SET updated_at = now() - interval '1 hour' WHERE id = %s", key_id)
+    database.sql("ALTER TABLE api_key ENABLE TRIGGER api_key_touch")
     async with worker(database.api_url) as first:
         await first.get(secret)
         await copied(secret)
         await first._catch_up_copies()
-    execute(database.admin_url, "UPDATE api_key SET revoked_at = now() WHERE id = %s", key_id)
+    execute(database.admin_url, edit, key_id)
     async with worker(database.api_url):
         await copied(secret, there=False)
     async with worker() as third:
@@ -253,6 +265,7 @@ COPY = {
     "requests_per_hour": 100,
     "burst": None,
     "limits": [],
+    "limits_since": 0.0,
     "fallback": "local",
     "is_active": True,
     "is_revoked": False,

@@ -2,9 +2,9 @@
 
 import asyncio
 import itertools
-import re
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from struct import pack, unpack
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -98,8 +98,16 @@ async def wait(redis, key, ticks):
     """Move every bucket's level back; a quota's is no time."""
     stored = await redis.get(key)
     if stored is not None:
-        moved = re.sub(rb"(?:^|(?<=:))(\d+)(?= |$)", lambda found: b"%d" % (int(found[1]) - ticks), stored)
-        await redis.set(key, moved)
+        shape, levels = read(stored)
+        is_time = [True, *(b"-" not in name for name in shape.split())]
+        moved = [level - ticks * of_time for level, of_time in zip(levels, is_time, strict=True)]
+        await redis.set(key, shape + b"|" + pack(f">{len(moved)}Q", *moved))
+
+
+def read(stored):
+    """The shape of what is stored of a plan, and its levels."""
+    shape, _, levels = stored.partition(b"|")
+    return shape, unpack(f">{len(levels) // 8}Q", levels)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -204,7 +212,8 @@ async def test_a_quota_begins_anew_with_its_period_and_its_key_expires(redis, bu
     # As if it had been spent yesterday.
     stored = await redis.get(key)
     end = int((midnight.timestamp() - TICKS_EPOCH_SECONDS) * TICKS_PER_SECOND)
-    assert stored.endswith(b" daily:2-%d" % end)
+    shape, (_, daily) = read(stored)
+    assert (shape, daily) == (b"daily-%d " % end, 2)
     await redis.set(key, stored.replace(b"%d" % end, b"%d" % (end - 86_400 * TICKS_PER_SECOND)))
     [(_, level)] = (await bucket.take(1, policy, 1, RECORD, limits)).others
     assert level.remaining == 1
@@ -232,6 +241,57 @@ async def test_what_was_spent_before_redis_lost_its_data_is_not_granted_anew(red
     assert not (await bucket.take(1, Policy.of(1000), 1, RECORD, limits)).allowed
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"1",  # of the default bucket alone
+        b"1 daily:0-9",
+        b"daily-9999999999999999 |",
+        b"daily |" + pack(">2Q", 1, 1),  # a bucket, before
+        b"\xff|nonsense",
+    ],
+)
+async def test_what_cannot_be_read_is_absent_and_grants_no_quota_anew(redis, bucket, spent, value):
+    limits = Limits([Limit("daily", Quota(10, Period.DAY)), Limit("hourly", Policy.of(60))])
+    policy, once = Policy.of(100), Once("a1", 7)
+    await redis.hset(redis_keys.stream_state(0), "epoch", 1)  # Redis is older than the day
+    await redis.set(redis_keys.bucket(0, 1), value)
+    spent["daily"] = 9
+    for _ in range(2):  # the retry does not ask again
+        decision = await bucket.take(1, policy, 1, RECORD, limits, once)
+        spent["daily"] = 0
+    assert decision.is_replayed
+    assert [level.remaining for _, level in decision.levels] == [99, 0, 59]
+    assert not (await bucket.take(1, policy, 1, RECORD, limits)).allowed
+
+
+async def test_a_quota_of_a_new_period_is_not_asked_for(redis, bucket, spent):
+    quota = Quota(10, Period.DAY)
+    limits = Limits([Limit("daily", quota)])
+    await redis.hset(redis_keys.stream_state(0), "epoch", 1)
+    spent["daily"] = 9
+    [(_, level)] = (await bucket.take(1, Policy.of(100), 1, RECORD, limits)).others
+    assert level.remaining == 9
+    yesterday = quota.period.around(level.now)[0]
+    await redis.set(redis_keys.bucket(0, 1), b"daily-%d |" % yesterday + pack(">2Q", 1, 10))
+    [(_, level)] = (await bucket.take(1, Policy.of(100), 1, RECORD, limits)).others
+    assert level.remaining == 9
+
+
+async def test_limits_keep_their_levels_by_name_whatever_their_order(redis, bucket):
+    names, policy = ("a", "b", "c"), Policy.of(100)
+    limits = [Limit(name, Policy.of(60)) for name in names]
+    await asyncio.gather(  # one call: each finds what the one before left
+        bucket.take(1, policy, 1, RECORD, Limits(limits)),
+        bucket.take(1, policy, 2, RECORD, Limits(limits[::-1])),
+        bucket.take(1, policy, 4, RECORD, Limits(limits[1:])),
+    )
+    last = await bucket.peek(1, policy, 1, Limits(limits))
+    assert [level.remaining for _, level in last.levels] == [93, 60, 53, 53]
+    await bucket.take(1, policy, 1, RECORD)
+    assert (await bucket.peek(1, policy, 1, Limits(limits))).remaining == 92
+
+
 async def test_without_anyone_who_knows_what_was_spent_nothing_is_decided(redis):
     bucket = TokenBucket(redis, shards=1, timeout_seconds=5)
     limits = Limits([Limit("monthly", Quota(100, Period.MONTH))])
@@ -247,12 +307,11 @@ async def test_limits_that_do_not_hold_for_an_endpoint_keep_their_level(bucket):
     policy = Policy.of(1, 100)
     assert [limit.name for limit in plan.at("/list").limits] == ["monthly"]
     await bucket.take(1, policy, 2, RECORD, plan.at("/export/csv"))
-    await bucket.take(1, policy, 1, RECORD, plan.at("/list"))
-    await bucket.take(1, policy, 1, RECORD)
+    await bucket.take(1, policy, 2, RECORD, plan.at("/list"))
     denied = await bucket.take(1, policy, 1, RECORD, plan.at("/export/csv"))
     assert denied.violated == ["exports"]
     assert denied.remaining == 96
-    assert [level.remaining for _, level in denied.others] == [0, 97]
+    assert [level.remaining for _, level in denied.others] == [0, 96]
 
 
 async def test_an_edit_keeps_the_time_until_full_but_for_what_exceeds_a_refill(bucket):

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from ratelimiter.api.answers import QUOTA_EXCEEDED, decision_answer, denial_answer, unauthenticated_answer
 from ratelimiter.errors import Unauthenticated
-from ratelimiter.limiter.decision import Decision, QuotaLevel
+from ratelimiter.limiter.decision import Decision
+from ratelimiter.limiter.plan import Limits
 from ratelimiter.limiter.policy import Limit, Period, Policy, Quota
 from ratelimiter.protocol import split
 
@@ -55,13 +56,12 @@ def test_a_denial_is_a_problem_with_the_decisions_fields(tier, cost):
 
 
 def test_several_limits_are_listed_and_the_violated_named():
-    quota = Quota(1000, Period.MONTH)
-    others = ((Limit("monthly", quota), QuotaLevel(False, quota, 3, 0, 998)),)
+    plan = Limits([Limit("monthly", Quota(1000, Period.MONTH))])
     limits = [
         {"name": "default", "limit": 100, "remaining": 100, "reset_after_seconds": 0},
         {"name": "monthly", "limit": 1000, "remaining": 2, "reset_after_seconds": 31 * 86_400},
     ]
-    _, _, body = denial_answer("50% off", Decision(False, POLICY, 3, 0, 0, others), "id-1")
+    _, _, body = denial_answer("50% off", Decision(False, POLICY, 3, 0, 0, plan, (-1 - 998,)), "id-1")
     assert json.loads(body) == {
         "type": QUOTA_EXCEEDED,
         "title": "The quota is exceeded",
@@ -73,7 +73,7 @@ def test_several_limits_are_listed_and_the_violated_named():
         **{name: limits[1][name] for name in ("limit", "remaining", "reset_after_seconds")},
         "limits": limits,
     }
-    _, _, body = decision_answer("free", Decision(True, POLICY, 3, 0, 0, others), "id-1")
+    _, _, body = decision_answer("free", Decision(True, POLICY, 3, 0, 0, plan, (-1 - 998,)), "id-1")
     assert json.loads(body)["limits"] == limits
 
 

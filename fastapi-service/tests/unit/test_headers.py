@@ -1,7 +1,12 @@
-import http_sf
+import json
 
-from ratelimiter.api.headers import rate_limit_headers
-from ratelimiter.limiter.decision import Decision, QuotaLevel
+import http_sf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ratelimiter.api.headers import rate_limit_headers, told
+from ratelimiter.limiter.decision import Decision
+from ratelimiter.limiter.plan import Limits
 from ratelimiter.limiter.policy import TICKS_PER_SECOND, Limit, Period, Policy, Quota
 from ratelimiter.protocol import split
 
@@ -38,13 +43,16 @@ def test_they_are_structured_fields():
 
 
 def test_all_limits_that_can_deny_are_listed_and_the_tightest_is_told_apart():
-    policy, quota, exports = Policy.of(100), Quota(1000, Period.DAY), Policy.of(20, 5)
-    others = (
-        (Limit("daily", quota), QuotaLevel(False, quota, 3, 0, 998)),
-        (Limit("exports", exports, "/export"), Decision(True, exports, 3, 0, 0)),
-        (Limit("tried", exports, is_shadow=True), Decision(False, exports, 3, 0, exports.refill_ticks)),
+    exports = Policy.of(20, 5)
+    limits = Limits(
+        [
+            Limit("daily", Quota(1000, Period.DAY)),
+            Limit("exports", exports, "/export"),
+            Limit("tried", exports, is_shadow=True),
+        ]
     )
-    headers = headers_of(Decision(False, policy, 3, 0, 0, others))
+    answers = (-1 - 998, 0, -1 - exports.refill_ticks)
+    headers = headers_of(Decision(False, Policy.of(100), 3, 0, 0, limits, answers))
     assert http_sf.parse(headers["ratelimit-policy"], tltype="list") == [
         ("default", {"q": 100, "w": 3600}),
         ("daily", {"q": 1000, "w": 86_400}),
@@ -58,3 +66,23 @@ def test_all_limits_that_can_deny_are_listed_and_the_tightest_is_told_apart():
     assert headers["x-ratelimit-limit"] == b"1000"
     assert headers["x-ratelimit-remaining"] == b"2"
     assert headers["retry-after"] == b"86400"
+
+
+@given(st.integers(0, 2**49), st.integers(0, 6000), st.integers(0, 2000), st.booleans())
+def test_a_plan_tells_what_its_levels_say(now, hourly, monthly, has_room):
+    policy = Policy.of(100)
+    plan = Limits([Limit("hourly", Policy.of(7, 5)), Limit("monthly", Quota(1000, Period.MONTH))])
+    answers = [hourly * 10**9, monthly] if has_room else [-1 - hourly * 10**9, -1 - monthly]
+    until_full = min(hourly * 10**9, policy.refill_ticks)
+    decision = Decision(has_room, policy, 1, now, until_full, plan, tuple(answers))
+    tightest = min((level for _, level in decision.levels), key=lambda level: level.remaining)
+    headers = headers_of(decision)
+    assert http_sf.parse(headers["ratelimit"], tltype="list") == [
+        (name, {"r": level.remaining, "t": level.next_token_after_seconds}) for name, level in decision.levels
+    ]
+    assert headers["x-ratelimit-limit"] == b"%d" % tightest.policy.capacity
+    assert headers["x-ratelimit-remaining"] == b"%d" % tightest.remaining
+    assert headers["x-ratelimit-reset"] == b"%d" % tightest.reset_at
+    assert [item["reset_after_seconds"] for item in json.loads(told(decision).limits)] == [
+        level.reset_after_seconds for _, level in decision.levels
+    ]
