@@ -103,7 +103,7 @@ def test_a_login_asks_for_a_code_before_it_shows_anything(tessa):
 def test_every_view_is_closed_to_whoever_has_shown_a_password_only(tessa, settings):
     """Whatever comes to be served beside the admin site is closed, too, unless it is for strangers."""
     client = browser()
-    open_to_strangers = {"health", "metrics"}
+    open_to_strangers = {"health", "metrics", "notice_metrics"}
     for pattern in urlpatterns:
         if (name := getattr(pattern, "name", None)) and name not in open_to_strangers | {
             "second_factor_code"

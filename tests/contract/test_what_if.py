@@ -55,6 +55,9 @@ def test_the_terms_are_the_same_code():
     def code(path):
         module = ast.parse(path.read_text(encoding="utf-8"))
         body = [each for each in module.body[1:] if "bounds" not in (getattr(each, "module", "") or "")]
+        for each in body:
+            if isinstance(each, ast.ClassDef):  # what an answer says is the API's alone
+                each.body = [part for part in each.body if getattr(part, "name", "") != "stands"]
         return ast.dump(ast.Module(body, []))  # the docstring and the bounds are each service's own
 
     assert code(FOLDERS[0] / "policy.py") == code(FOLDERS[1] / "policy.py")
