@@ -16,15 +16,18 @@ from api_manager.audit import Actor
 from api_manager.models import (
     APIKey,
     AuditEvent,
+    Delivery,
     DrainCursor,
     KeyLimit,
     KeyTerms,
+    Notice,
     Tier,
     TierLimit,
     TierRule,
     TierSuggestion,
     UsageDaily,
     UsageHourly,
+    Webhook,
 )
 from api_manager.tier_rules import run, suggestions
 from api_manager.tier_rules.usage import Usage, midnight, read
@@ -234,6 +237,35 @@ def test_every_action_is_done_once_and_written_down(make, counted, caplog):
     assert AuditEvent.objects.count() == written
     keys.activate(idle.pk, ACTOR)
     assert ("idle", f"acted or was dismissed; again from {TODAY + 30 * DAY}") in applied()
+
+
+def test_a_rule_that_notifies_tells_webhooks_once_in_its_cool_down(make, counted):
+    said = {"action": "notify", "target_tier": None, "cooldown_days": 3}
+    told = rule("Busy", "denials_at_least", 5, **said)
+    key = make()
+    use(key, 1800, 20, until=TODAY + 9 * DAY)
+    hook = Webhook.objects.create(name="told", url="https://example.com/", kinds=["key.rule"])
+    Webhook.objects.create(name="else", url="https://example.com/", kinds=["key.retiered"])
+    days = [day for day in range(8) if applied(TODAY + day * DAY) == [("shop", "notified")]]
+    assert days == [0, 3, 6]
+    applied(TODAY + 6 * DAY)
+    assert [each.webhook for each in Delivery.objects.all()] == [hook] * 3
+    notice = Notice.objects.earliest("pk")
+    assert (notice.kind, notice.api_key) == ("key.rule", key)
+    assert notice.data == {
+        "key": {"id": key.pk, "hint": key.hint, "tier": "free"},
+        "rule": "Busy",
+        "period": "2026-11-13 to 2026-11-22",
+        "tokens_a_day": 1800.0,
+        "share_percent": 75.0,
+        "limit": "default",
+        "denials_a_day": 20.0,
+    }
+    # What nobody wants to hear of is not written, and the rule is silent all the same.
+    Webhook.objects.filter(pk=hook.pk).update(is_active=False)
+    TierSuggestion.objects.filter(rule=told).update(held_until=TODAY)
+    assert applied(TODAY + 8 * DAY) == [("shop", "notified")]
+    assert Notice.objects.count() == 3
 
 
 def test_the_rule_of_the_lowest_position_counts_and_an_exempt_key_has_none(make, counted):

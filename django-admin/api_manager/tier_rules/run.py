@@ -18,6 +18,7 @@ from django.utils import timezone
 from api_manager import audit, bulk, keys
 from api_manager.keys import ConflictError
 from api_manager.models import APIKey, AuditEvent, TierRule, TierSuggestion
+from api_manager.notices import ruling
 from api_manager.pipeline import State as PipelineState
 from api_manager.pipeline import copied_until, pipeline
 
@@ -111,7 +112,7 @@ def _act(rule: TierRule, usage: Usage, finding: Finding) -> Outcome:
         return Outcome(finding, why, is_done=False)
     done = _carry_out(rule, usage, key)
     suggestions.keep(rule, usage, State.WAITING if rule.action == Action.SUGGEST else State.DONE)
-    announce(key, rule, done)
+    announce(rule, usage, done)
     return Outcome(finding, done, is_done=True)
 
 
@@ -135,9 +136,14 @@ def _carry_out(rule: TierRule, usage: Usage, key: APIKey) -> str:
             return "paused"
 
 
-def announce(key: APIKey, rule: TierRule, done: str) -> None:
-    """A line of the log. Whoever else is to know of it is told here, within the deed's transaction."""
-    log.info("tier_rule_acted", key=key.pk, rule=rule.name, done=done)
+def announce(rule: TierRule, usage: Usage, done: str) -> None:
+    """A line of the log; and of a rule that notifies a notice, within the deed's transaction.
+
+    What the other rules do to a key has notices of its own.
+    """
+    log.info("tier_rule_acted", key=usage.key, rule=rule.name, done=done)
+    if rule.action == Action.NOTIFY:
+        ruling.note(rule.pk, usage.key, usage.today, suggestions.reason(suggestions.figures(rule, usage)))
 
 
 @contextmanager
