@@ -203,6 +203,7 @@ def test_tls_is_verified_by_the_name_though_the_connection_goes_to_an_address(tm
         ("http://example.com/", "Use https"),
         ("http://10.0.0.1/", "Use https"),
         ("ftp://example.com/", "Expected an address"),
+        ("HTTPS://example.com/", "Expected an address"),
         ("https:///hooks", "Expected an address"),
         ("https://exämple.com/", "Expected an address"),
         ("https://example.com/a b", "Expected an address"),
@@ -231,6 +232,7 @@ def test_only_the_open_internet_is_public():
     private = ["10.0.0.1", "172.16.0.1", "192.168.0.1", "127.0.0.1", "0.0.0.0", "169.254.169.254"]  # noqa: S104
     private += ["100.64.0.1", "100.100.100.200", "168.63.129.16", "224.0.0.1", "255.255.255.255", "::", "::1"]
     private += ["fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "::ffff:10.0.0.1", "::ffff:169.254.169.254"]
+    private += ["fec0::1", "::7f00:1", "::a00:1", "4000::1", "5f00::1"]
     private += ["64:ff9b::a00:1", "64:ff9b::a9fe:a9fe", "2002:a00:1::", "192.0.2.1", "2001:db8::1"]
     assert [text for text in public + private if addresses.is_public(ip_address(text))] == public
 

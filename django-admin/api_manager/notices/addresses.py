@@ -16,6 +16,8 @@ from django.conf import settings
 
 Address = IPv4Address | IPv6Address
 
+_UNICAST: Final = IPv6Network("2000::/3")
+"""All that IANA gives out of IPv6 for the open Internet; the rest is reserved, local, or was so once."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 """Its last 32 bits are an IPv4 address (RFC 6052)."""
 _METADATA: Final = ip_address("168.63.129.16")
@@ -34,7 +36,7 @@ def check(url: str) -> None:
     except ValueError as exc:
         raise RefusedError(f"This is no address: {exc}.") from exc
     if (
-        parts.scheme not in {"http", "https"}
+        not url.startswith(("http://", "https://"))
         or not host
         or not url.isascii()
         or not url.isprintable()
@@ -70,6 +72,8 @@ def is_public(address: Address) -> bool:
             embedded = IPv4Address(int(address) & 0xFFFFFFFF)
         if embedded is not None:
             return is_public(embedded)
+        if address not in _UNICAST:
+            return False
     return address.is_global and not address.is_multicast and address != _METADATA
 
 
