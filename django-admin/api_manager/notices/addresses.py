@@ -8,6 +8,8 @@ changes its mind gains nothing.
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,6 +24,10 @@ _NAT64: Final = IPv6Network("64:ff9b::/96")
 """Its last 32 bits are an IPv4 address (RFC 6052)."""
 _METADATA: Final = ip_address("168.63.129.16")
 """Of Azure: public by its number, and answered by the host alone. Others' are link-local or private."""
+
+# Not the loop's own, which has few threads and is waited for: a name that nobody answers for would hold up
+# the others.
+_RESOLVERS: Final = ThreadPoolExecutor(32, thread_name_prefix="resolver")
 
 
 class RefusedError(Exception):
@@ -57,7 +63,8 @@ async def resolve(host: str, port: int) -> list[str]:
 
     Raises ``RefusedError`` if one is not, OSError if there is none.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, look_up)
     addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
     for address in addresses:
         _require_allowed(host, ip_address(address))
