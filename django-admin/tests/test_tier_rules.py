@@ -29,7 +29,7 @@ from api_manager.models import (
     UsageHourly,
     Webhook,
 )
-from api_manager.tier_rules import run, suggestions
+from api_manager.tier_rules import rules, run, suggestions
 from api_manager.tier_rules.usage import Usage, midnight, read
 
 TODAY = date(2026, 11, 23)
@@ -279,6 +279,25 @@ def test_the_rule_of_the_lowest_position_counts_and_an_exempt_key_has_none(make,
     rotated = keys.rotate(exempt.pk, timedelta(hours=1), ACTOR).key
     assert rotated.is_exempt
     assert applied() == []
+
+
+def test_a_rule_that_is_switched_off_or_edited_in_the_midst_of_a_run_does_no_more(make, counted):
+    first = rule("first", threshold=50, action="change")
+    second = rule("second", "idle", None, tier="pro", action="deactivate", target_tier=None)
+    for name, tier in (("a", "free"), ("b", "free"), ("c", "pro"), ("d", "pro")):
+        key = make(name, tier)
+        if tier == "free":
+            use(key, 2400)
+    outcomes = run.apply(TODAY)
+    assert next(outcomes).done == "changed"
+    rules.switch(first.pk, ACTOR, on=False)
+    assert next(outcomes).done == "the rule was switched off meanwhile"
+    assert next(outcomes).done == "paused"
+    second.period_days = 9
+    rules.update(second, ACTOR)
+    rules.switch(second.pk, ACTOR, on=True, seen=rules.revision(second))
+    assert [each.done for each in outcomes] == ["the rule was switched off meanwhile"]
+    assert APIKey.objects.filter(tier__name="free", is_active=True).count() == 1
 
 
 def test_a_suggestion_is_accepted_or_dismissed_or_overtaken(make, counted):

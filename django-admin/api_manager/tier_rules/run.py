@@ -22,7 +22,7 @@ from api_manager.notices import ruling
 from api_manager.pipeline import State as PipelineState
 from api_manager.pipeline import copied_until, pipeline
 
-from . import suggestions
+from . import rules, suggestions
 from .decision import Action, Finding, find, held, holds
 from .suggestions import RULES
 from .usage import Usage, midnight, read
@@ -63,10 +63,10 @@ def require_counted(today: date) -> None:
         )
 
 
-def plan(rules: Iterable[TierRule], today: date) -> list[Finding]:
+def plan(asked: Iterable[TierRule], today: date) -> list[Finding]:
     """What these rules hold of on a day, and whether they would act; changes nothing."""
     holding: dict[int, list[tuple[TierRule, Usage]]] = {}
-    for days, group in groupby(sorted(rules, key=_period), key=_period):
+    for days, group in groupby(sorted(asked, key=_period), key=_period):
         alike = list(group)
         for usage in read(days, today):
             found = [(rule, usage) for rule in alike if holds(rule, usage)]
@@ -103,7 +103,9 @@ def _outcome(finding: Finding) -> Outcome:
 
 @transaction.atomic
 def _act(rule: TierRule, usage: Usage, finding: Finding) -> Outcome:
-    """Does what a rule says, unless the key has changed since it was looked at."""
+    """Does what a rule says, unless the rule or the key has changed since it was looked at."""
+    if not rules.is_on(rule):
+        return Outcome(finding, "the rule was switched off meanwhile", is_done=False)
     key = suggestions.locked_key(usage.key)
     if not suggestions.is_as_found(key, usage.tier):
         return Outcome(finding, "changed meanwhile", is_done=False)
