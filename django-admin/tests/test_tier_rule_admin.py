@@ -220,6 +220,17 @@ def test_one_click_decides_a_suggestion_and_many_are_decided_at_once(site: Clien
     assert site.get(SUGGESTIONS).status_code == 200
 
 
+def test_of_many_that_cannot_be_moved_some_are_named_and_the_others_counted(site: Client, suggest):
+    for number in range(8):
+        APIKey.objects.filter(pk=suggest(f"shop {number}").chain_id).update(burst=100_000_000)
+    suggest("light")
+    every = {"action": "accept", "select_across": "1", "_selected_action": [1]}
+    told = [str(each) for each in site.post(SUGGESTIONS, every, follow=True).context["messages"]]
+    assert ["takes over ten years to refill" in each for each in told] == [*[True] * 5, False, False]
+    assert told[5:] == ["3 more cannot be moved either; they wait on.", "Accepted: 1."]
+    assert TierSuggestion.objects.filter(state="waiting").count() == 8
+
+
 def test_a_viewer_looks_and_decides_nothing(suggest):
     waiting = suggest()
     viewer = User.objects.create_user("vera", is_staff=True)
