@@ -173,6 +173,19 @@ def test_rules_ask_of_usable_keys_that_had_their_tier_for_the_whole_period(make)
     assert usage(9)["moved"].is_whole
 
 
+def test_a_key_that_is_activated_again_is_left_alone_for_a_period(make, counted):
+    """While it was paused nobody could use it; else the next run would pause it once more."""
+    rule("quiet", "idle", None, action="deactivate", target_tier=None)
+    long, short = make("long"), make("short")
+    for key, ago in ((long, 11), (short, 9)):
+        keys.pause(key.pk, ACTOR)
+        keys.activate(key.pk, ACTOR)
+        AuditEvent.objects.filter(target_id=key.pk).update(timestamp=midnight(TODAY) - ago * DAY)
+    keys.rotate(short.pk, timedelta(hours=1), ACTOR)
+    assert applied() == [("long", "paused")]
+    assert applied(TODAY + 2 * DAY) == [("short", "paused")]
+
+
 def test_a_suggestion_waits_with_its_figures_and_is_made_once(make, counted):
     rule("up", "share_at_least", 75)
     rule("never", threshold=76, position=1)
@@ -236,6 +249,7 @@ def test_every_action_is_done_once_and_written_down(make, counted, caplog):
     assert {done for _, done in applied()} == {f"acted or was dismissed; again from {TODAY + 30 * DAY}"}
     assert AuditEvent.objects.count() == written
     keys.activate(idle.pk, ACTOR)
+    AuditEvent.objects.filter(action="activated").update(timestamp=LONG_AGO)
     assert ("idle", f"acted or was dismissed; again from {TODAY + 30 * DAY}") in applied()
 
 
