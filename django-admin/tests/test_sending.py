@@ -3,11 +3,14 @@
 import asyncio
 import json
 import re
+import socket
 import subprocess
 import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from time import monotonic
 from uuid import UUID
 
 import pytest
@@ -141,10 +144,13 @@ def test_what_fails_comes_again_under_its_id_and_the_log_has_the_answer(hook, re
     assert "/hooks" not in caplog.text
 
 
-def attempt(url: str) -> posting.Outcome:
+def message(url: str) -> posting.Message:
     now = datetime(2026, 11, 22, tzinfo=UTC)
-    message = posting.Message(UUID(int=1), "ping", now, {}, url, ["whsec_AAAA"])
-    [outcome] = asyncio.run(posting.post_all([message]))
+    return posting.Message(UUID(int=1), "ping", now, {}, url, ["whsec_AAAA"])
+
+
+def attempt(url: str) -> posting.Outcome:
+    [outcome] = asyncio.run(posting.post_all([message(url)]))
     return outcome
 
 
@@ -159,6 +165,75 @@ def test_whatever_a_receiver_does_is_an_outcome(receiver, monkeypatch, tmp_path)
     assert "ConnectError" in attempt(f"http://127.0.0.1:{free_port()}").error
     monkeypatch.setattr(posting, "DEADLINE_SECONDS", 10.0)
     assert "gaierror" in attempt("https://nowhere.invalid/").error
+
+
+@contextmanager
+def saying(answer: bytes):
+    """A server that says the same to whomever, HTTP or not; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            client, _ = server.accept()
+            with client:
+                client.recv(65536)
+                client.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"\0\xff no HTTP\r\n\r\n", "illegal status line"),
+        (b"HTTP/1.1 200 OK\r\n" + b"\xff" * 15_000 + b"\r\n\r\n", "illegal header line"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "peer closed connection"),
+    ],
+)
+def test_an_error_is_kept_short_as_postgresql_can(hook, leader, answer, said):
+    with saying(answer) as url:
+        Webhook.objects.update(url=url)
+        webhooks.ping(hook.webhook.pk)
+        leader.step()
+    delivery = Delivery.objects.get()
+    assert (delivery.status, delivery.attempts) == ("pending", 1)
+    assert said in delivery.error
+    assert len(delivery.error) <= posting.MAX_ERROR
+
+
+def test_a_name_that_is_not_answered_holds_up_no_other(receiver, monkeypatch):
+    answered, look_up = threading.Event(), socket.getaddrinfo
+
+    def slow(host, *arguments, **options):
+        if host == "slow.invalid":
+            answered.wait(20)
+        return look_up(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    monkeypatch.setattr(posting, "DEADLINE_SECONDS", 3.0)
+    urls = [*["https://slow.invalid/"] * 8, receiver.url]
+    began = monotonic()
+    outcomes = asyncio.run(posting.post_all([message(url) for url in urls]))
+    took = monotonic() - began
+    answered.set()
+    assert [outcome.error for outcome in outcomes] == [*["There was no answer within 3 s."] * 8, ""]
+    assert took < 15
+
+
+def test_who_does_not_answer_rests_while_others_are_told(hook, receiver, leader, monkeypatch):
+    monkeypatch.setattr(sender, "REST_SHARE", 1_000_000)
+    url = f"http://127.0.0.1:{free_port()}/"
+    dead = Webhook.objects.create(name="away", url=url, kinds=["key.revoked"])
+    for _ in range(20):
+        webhooks.ping(dead.pk)
+        webhooks.ping(hook.webhook.pk)
+    while leader.step():
+        pass
+    told = Delivery.objects.filter(attempts__gt=0)
+    assert told.filter(webhook=hook.webhook, status="delivered").count() == 20
+    assert told.filter(webhook=dead).count() == 8
 
 
 def certificate(folder: Path, name: str) -> tuple[Path, Path]:
@@ -203,6 +278,7 @@ def test_tls_is_verified_by_the_name_though_the_connection_goes_to_an_address(tm
         ("http://example.com/", "Use https"),
         ("http://10.0.0.1/", "Use https"),
         ("ftp://example.com/", "Expected an address"),
+        ("HTTPS://example.com/", "Expected an address"),
         ("https:///hooks", "Expected an address"),
         ("https://exämple.com/", "Expected an address"),
         ("https://example.com/a b", "Expected an address"),
@@ -231,6 +307,7 @@ def test_only_the_open_internet_is_public():
     private = ["10.0.0.1", "172.16.0.1", "192.168.0.1", "127.0.0.1", "0.0.0.0", "169.254.169.254"]  # noqa: S104
     private += ["100.64.0.1", "100.100.100.200", "168.63.129.16", "224.0.0.1", "255.255.255.255", "::", "::1"]
     private += ["fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "::ffff:10.0.0.1", "::ffff:169.254.169.254"]
+    private += ["fec0::1", "::7f00:1", "::a00:1", "4000::1", "5f00::1"]
     private += ["64:ff9b::a00:1", "64:ff9b::a9fe:a9fe", "2002:a00:1::", "192.0.2.1", "2001:db8::1"]
     assert [text for text in public + private if addresses.is_public(ip_address(text))] == public
 

@@ -1,5 +1,6 @@
 """Tier rules and their suggestions at the admin site."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -145,8 +146,8 @@ def test_a_rule_goes_on_once_it_was_looked_at_and_off_when_it_changes(site: Clie
     assert "Nothing is done while it is off." in page
     assert not TierSuggestion.objects.exists()
 
-    site.post(preview, {"on": "1"})
-    site.post(preview, {"on": "1"})
+    switch(site, preview, page)
+    switch(site, preview, page)
     rule.refresh_from_db()
     assert rule.is_active
     site.post(f"{RULES}{rule.pk}/change/", form | {"name": "Grow up"})
@@ -167,6 +168,27 @@ def test_a_rule_goes_on_once_it_was_looked_at_and_off_when_it_changes(site: Clie
     assert events[0].detail["target_tier"] == "basic"
     assert site.get("/admin/api_manager/auditevent/").status_code == 200
     assert site.get(preview).status_code == 404
+
+
+def switch(site: Client, preview: str, page: str | None = None):
+    """Presses the button of a preview: of the page as it is now, or as somebody has it before him."""
+    [(name, value)] = re.findall(r'name="(on|off)" value="(\w+)"', page or site.get(preview).text)
+    return site.post(preview, {name: value}, follow=page is not None)
+
+
+def test_a_rule_that_was_edited_after_it_was_looked_at_does_not_go_on(site: Client, form):
+    site.post(f"{RULES}add/", form)
+    rule = TierRule.objects.get()
+    preview, change = f"{RULES}{rule.pk}/preview/", f"{RULES}{rule.pk}/change/"
+    seen = site.get(preview).text
+    site.post(change, form | {"threshold": 1, "action": "change"})
+    for sent in (switch(site, preview, seen), site.post(preview, {"on": "1"}, follow=True)):
+        assert "Grow was edited meanwhile. Look at what it would do now" in sent.text
+        rule.refresh_from_db()
+        assert not rule.is_active
+    site.post(change, form | {"name": "Grown"})
+    assert "Grown is on." in switch(site, preview, seen).text  # it says what was seen
+    assert AuditEvent.objects.filter(action="activated").count() == 1
 
 
 def test_one_click_decides_a_suggestion_and_many_are_decided_at_once(site: Client, suggest):
@@ -196,6 +218,17 @@ def test_one_click_decides_a_suggestion_and_many_are_decided_at_once(site: Clien
     assert site.get(f"{SUGGESTIONS}{first.pk}/change/").status_code == 200
     TierRule.objects.all().delete()
     assert site.get(SUGGESTIONS).status_code == 200
+
+
+def test_of_many_that_cannot_be_moved_some_are_named_and_the_others_counted(site: Client, suggest):
+    for number in range(8):
+        APIKey.objects.filter(pk=suggest(f"shop {number}").chain_id).update(burst=100_000_000)
+    suggest("light")
+    every = {"action": "accept", "select_across": "1", "_selected_action": [1]}
+    told = [str(each) for each in site.post(SUGGESTIONS, every, follow=True).context["messages"]]
+    assert ["takes over ten years to refill" in each for each in told] == [*[True] * 5, False, False]
+    assert told[5:] == ["3 more cannot be moved either; they wait on.", "Accepted: 1."]
+    assert TierSuggestion.objects.filter(state="waiting").count() == 8
 
 
 def test_a_viewer_looks_and_decides_nothing(suggest):

@@ -16,17 +16,20 @@ from api_manager.audit import Actor
 from api_manager.models import (
     APIKey,
     AuditEvent,
+    Delivery,
     DrainCursor,
     KeyLimit,
     KeyTerms,
+    Notice,
     Tier,
     TierLimit,
     TierRule,
     TierSuggestion,
     UsageDaily,
     UsageHourly,
+    Webhook,
 )
-from api_manager.tier_rules import run, suggestions
+from api_manager.tier_rules import rules, run, suggestions
 from api_manager.tier_rules.usage import Usage, midnight, read
 
 TODAY = date(2026, 11, 23)
@@ -170,6 +173,19 @@ def test_rules_ask_of_usable_keys_that_had_their_tier_for_the_whole_period(make)
     assert usage(9)["moved"].is_whole
 
 
+def test_a_key_that_is_activated_again_is_left_alone_for_a_period(make, counted):
+    """While it was paused nobody could use it; else the next run would pause it once more."""
+    rule("quiet", "idle", None, action="deactivate", target_tier=None)
+    long, short = make("long"), make("short")
+    for key, ago in ((long, 11), (short, 9)):
+        keys.pause(key.pk, ACTOR)
+        keys.activate(key.pk, ACTOR)
+        AuditEvent.objects.filter(target_id=key.pk).update(timestamp=midnight(TODAY) - ago * DAY)
+    keys.rotate(short.pk, timedelta(hours=1), ACTOR)
+    assert applied() == [("long", "paused")]
+    assert applied(TODAY + 2 * DAY) == [("short", "paused")]
+
+
 def test_a_suggestion_waits_with_its_figures_and_is_made_once(make, counted):
     rule("up", "share_at_least", 75)
     rule("never", threshold=76, position=1)
@@ -233,7 +249,37 @@ def test_every_action_is_done_once_and_written_down(make, counted, caplog):
     assert {done for _, done in applied()} == {f"acted or was dismissed; again from {TODAY + 30 * DAY}"}
     assert AuditEvent.objects.count() == written
     keys.activate(idle.pk, ACTOR)
+    AuditEvent.objects.filter(action="activated").update(timestamp=LONG_AGO)
     assert ("idle", f"acted or was dismissed; again from {TODAY + 30 * DAY}") in applied()
+
+
+def test_a_rule_that_notifies_tells_webhooks_once_in_its_cool_down(make, counted):
+    said = {"action": "notify", "target_tier": None, "cooldown_days": 3}
+    told = rule("Busy", "denials_at_least", 5, **said)
+    key = make()
+    use(key, 1800, 20, until=TODAY + 9 * DAY)
+    hook = Webhook.objects.create(name="told", url="https://example.com/", kinds=["key.rule"])
+    Webhook.objects.create(name="else", url="https://example.com/", kinds=["key.retiered"])
+    days = [day for day in range(8) if applied(TODAY + day * DAY) == [("shop", "notified")]]
+    assert days == [0, 3, 6]
+    applied(TODAY + 6 * DAY)
+    assert [each.webhook for each in Delivery.objects.all()] == [hook] * 3
+    notice = Notice.objects.earliest("pk")
+    assert (notice.kind, notice.api_key) == ("key.rule", key)
+    assert notice.data == {
+        "key": {"id": key.pk, "hint": key.hint, "tier": "free"},
+        "rule": "Busy",
+        "period": "2026-11-13 to 2026-11-22",
+        "tokens_a_day": 1800.0,
+        "share_percent": 75.0,
+        "limit": "default",
+        "denials_a_day": 20.0,
+    }
+    # What nobody wants to hear of is not written, and the rule is silent all the same.
+    Webhook.objects.filter(pk=hook.pk).update(is_active=False)
+    TierSuggestion.objects.filter(rule=told).update(held_until=TODAY)
+    assert applied(TODAY + 8 * DAY) == [("shop", "notified")]
+    assert Notice.objects.count() == 3
 
 
 def test_the_rule_of_the_lowest_position_counts_and_an_exempt_key_has_none(make, counted):
@@ -247,6 +293,25 @@ def test_the_rule_of_the_lowest_position_counts_and_an_exempt_key_has_none(make,
     rotated = keys.rotate(exempt.pk, timedelta(hours=1), ACTOR).key
     assert rotated.is_exempt
     assert applied() == []
+
+
+def test_a_rule_that_is_switched_off_or_edited_in_the_midst_of_a_run_does_no_more(make, counted):
+    first = rule("first", threshold=50, action="change")
+    second = rule("second", "idle", None, tier="pro", action="deactivate", target_tier=None)
+    for name, tier in (("a", "free"), ("b", "free"), ("c", "pro"), ("d", "pro")):
+        key = make(name, tier)
+        if tier == "free":
+            use(key, 2400)
+    outcomes = run.apply(TODAY)
+    assert next(outcomes).done == "changed"
+    rules.switch(first.pk, ACTOR, on=False)
+    assert next(outcomes).done == "the rule was switched off meanwhile"
+    assert next(outcomes).done == "paused"
+    second.period_days = 9
+    rules.update(second, ACTOR)
+    rules.switch(second.pk, ACTOR, on=True, seen=rules.revision(second))
+    assert [each.done for each in outcomes] == ["the rule was switched off meanwhile"]
+    assert APIKey.objects.filter(tier__name="free", is_active=True).count() == 1
 
 
 def test_a_suggestion_is_accepted_or_dismissed_or_overtaken(make, counted):

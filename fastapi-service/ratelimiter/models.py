@@ -547,7 +547,8 @@ class Webhook(Base):
         CheckConstraint("NOT (name = '')", name="webhook_name_check"),
         CheckConstraint("url LIKE 'https://%' OR url LIKE 'http://%'", name="webhook_url_check"),
         CheckConstraint(
-            "kinds <@ ARRAY['key.quota', 'key.expiring', 'key.rotated', 'key.revoked', 'key.retiered']"
+            "kinds <@ ARRAY['key.quota', 'key.expiring', 'key.rotated', 'key.revoked', 'key.retiered',"
+            " 'key.rule']"
             " AND NOT (kinds = '{}')",
             name="webhook_kinds_check",
         ),

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -60,6 +61,24 @@ def issue(database, number, replaces=None):
         replaces,
     )
     return key_id
+
+
+def test_the_sender_comes_back_with_postgresql(database, receiver, start, tmp_path):
+    """It goes away while an attempt is under way, whose end so cannot be written down."""
+    sender, said = start(), tmp_path / "sender.log"
+    back = threading.Event()
+    receiver.answer = lambda _: (back.wait(30), (200, b""))[1]
+    key = issue(database, 1)
+    execute(database.api_url, "UPDATE api_key SET revoked_at = now() WHERE id = %s", key)
+    wait_for(lambda: receiver.received, 20)
+    with database.away():
+        back.set()
+        wait_for(lambda: said.read_text().count("notices_not_sent") >= 2, 20)
+    wait_for(lambda: database.sql("SELECT status FROM delivery") == [("delivered",)], 20)
+    assert sender.poll() is None
+    assert len(receiver.ids) >= 2
+    assert len(set(receiver.ids)) == 1
+    assert "Traceback" not in said.read_text()
 
 
 def test_a_crash_between_sending_and_writing_down_sends_again_under_the_same_id(database, receiver, start):

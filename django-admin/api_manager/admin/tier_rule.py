@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 
 from api_manager.audit import Actor
 from api_manager.generic import ModelAdmin
+from api_manager.keys import ConflictError
 from api_manager.models import APIKey, TierRule
 from api_manager.request_log.bounds import TookTooLong, bounded
 from api_manager.tier_rule_forms import TierRuleForm
@@ -123,6 +124,7 @@ class TierRuleAdmin(ModelAdmin[TierRule]):
                 "opts": self.opts,
                 "media": self.media,
                 "original": rule,
+                "revision": rules.revision(rule),
                 "may_change": self.has_change_permission(request, rule),
                 **_preview(rule),
             },
@@ -131,8 +133,13 @@ class TierRuleAdmin(ModelAdmin[TierRule]):
     def _switch(self, request: HttpRequest, rule: TierRule) -> HttpResponse:
         if not self.has_change_permission(request, rule):
             raise PermissionDenied
-        on = "on" in request.POST
-        if rules.switch(rule.pk, Actor.of_request(request), on=on):
+        on, seen = "on" in request.POST, request.POST.get("on", "")
+        try:
+            is_changed = rules.switch(rule.pk, Actor.of_request(request), on=on, seen=seen)
+        except ConflictError as exc:
+            self.message_user(request, str(exc), messages.ERROR)
+            return HttpResponseRedirect(_preview_url(rule.pk))
+        if is_changed:
             word = "on" if on else "off"
             self.log_change(request, rule, f"Switched {word}.")
             self.message_user(request, f"{rule} is {word}.", messages.SUCCESS)

@@ -21,6 +21,8 @@ from api_manager.tier_rules import suggestions
 from .links import key_link
 
 MAX_AT_ONCE: Final = 1000
+_TOLD: Final = 5
+"""Keys that cannot be moved, each of which is told by itself; the others are counted."""
 State = TierSuggestion.State
 _LOOKS: Final = {State.WAITING: "paused", State.ACCEPTED: "active", State.DONE: "active"}
 """The mark of a state; all others look as what is over."""
@@ -142,15 +144,20 @@ class TierSuggestionAdmin(ModelAdmin[TierSuggestion]):
 
     def _decide(self, request: HttpRequest, ids: Iterable[int], deed: str) -> None:
         operation, word = _DEEDS[deed]
-        actor, done, others = Actor.of_request(request), 0, 0
+        actor, done, others, conflicts = Actor.of_request(request), 0, 0, []
         for number in ids:
             try:
                 is_done = operation(number, actor)
             except ConflictError as exc:
-                self.message_user(request, str(exc), messages.WARNING)
+                conflicts.append(str(exc))
             else:
                 done += is_done
                 others += not is_done
+        for text in conflicts[:_TOLD]:
+            self.message_user(request, text, messages.WARNING)
+        if len(conflicts) > _TOLD:
+            text = f"{intcomma(len(conflicts) - _TOLD)} more cannot be moved either; they wait on."
+            self.message_user(request, text, messages.WARNING)
         if done:
             self.message_user(request, f"{word}: {done}.", messages.SUCCESS)
         if others:

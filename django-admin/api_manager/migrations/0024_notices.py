@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from ._sql import read_sql
 
-KINDS = ["key.quota", "key.expiring", "key.rotated", "key.revoked", "key.retiered"]
+KINDS = ["key.quota", "key.expiring", "key.rotated", "key.revoked", "key.retiered", "key.rule"]
 
 
 def row_id():
@@ -101,6 +101,7 @@ class Migration(migrations.Migration):
                             ("key.rotated", "key.rotated: another key takes its place"),
                             ("key.revoked", "key.revoked: it was ended for good"),
                             ("key.retiered", "key.retiered: it was given another tier"),
+                            ("key.rule", "key.rule: a rule that notifies holds of it"),
                             ("ping", "ping: a test, from the webhook's page"),
                         ],
                         max_length=20,

@@ -54,6 +54,7 @@ class Webhook(models.Model):
                         "key.rotated",
                         "key.revoked",
                         "key.retiered",
+                        "key.rule",
                     ]
                 )
                 & ~Q(kinds=[]),
@@ -68,7 +69,8 @@ class Webhook(models.Model):
 class Notice(models.Model):
     """What happened to a key, once and for all: who hears of it is settled when it is written.
 
-    Triggers write it where a key changes, in that transaction; what only time brings, ``send_notices`` finds.
+    Triggers write it where a key changes, and ``apply_tier_rules`` where a rule notifies, in that
+    transaction; what only time brings, ``send_notices`` finds.
     ``dedupe_key`` names what happened, so that it is written once. The data name no person.
     """
 
@@ -80,6 +82,7 @@ class Notice(models.Model):
         ROTATED = "key.rotated", "key.rotated: another key takes its place"
         REVOKED = "key.revoked", "key.revoked: it was ended for good"
         RETIERED = "key.retiered", "key.retiered: it was given another tier"
+        RULE = "key.rule", "key.rule: a rule that notifies holds of it"
         PING = "ping", "ping: a test, from the webhook's page"
 
     uid = models.UUIDField(db_default=RandomUUID(), help_text="Sent as webhook-id, the same on each attempt.")

@@ -1,9 +1,9 @@
 """Notices: webhooks are told what happens to keys, at least once, and each thing under one id.
 
 **Written.** Triggers write a notice of what is done to a key, in the transaction that does it, by whichever
-door (``migrations/sql/0024_notices.sql``). What only time brings, an expiry that comes near or a quota that
-is used up, ``finding`` looks for. A name of what happened is unique, so it is written once; another trigger
-makes a delivery for each webhook that wants to hear of it.
+door (``migrations/sql/0024_notices.sql``); a tier rule that notifies writes one by ``ruling``. What only time
+brings, an expiry that comes near or a quota that is used up, ``finding`` looks for. A name of what happened
+is unique, so it is written once; another trigger makes a delivery for each webhook that wants to hear of it.
 
 **Sent.** ``manage.py send_notices`` (``sender``) takes what is due, posts it (``posting``, ``signature``,
 ``addresses``) and writes down how that went (``outbox``). One sender works at a time: an advisory lock of

@@ -8,6 +8,8 @@ changes its mind gains nothing.
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 from urllib.parse import urlsplit
@@ -16,10 +18,16 @@ from django.conf import settings
 
 Address = IPv4Address | IPv6Address
 
+_UNICAST: Final = IPv6Network("2000::/3")
+"""All that IANA gives out of IPv6 for the open Internet; the rest is reserved, local, or was so once."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 """Its last 32 bits are an IPv4 address (RFC 6052)."""
 _METADATA: Final = ip_address("168.63.129.16")
 """Of Azure: public by its number, and answered by the host alone. Others' are link-local or private."""
+
+# Not the loop's own, which has few threads and is waited for: a name that nobody answers for would hold up
+# the others.
+_RESOLVERS: Final = ThreadPoolExecutor(32, thread_name_prefix="resolver")
 
 
 class RefusedError(Exception):
@@ -34,7 +42,7 @@ def check(url: str) -> None:
     except ValueError as exc:
         raise RefusedError(f"This is no address: {exc}.") from exc
     if (
-        parts.scheme not in {"http", "https"}
+        not url.startswith(("http://", "https://"))
         or not host
         or not url.isascii()
         or not url.isprintable()
@@ -55,7 +63,8 @@ async def resolve(host: str, port: int) -> list[str]:
 
     Raises ``RefusedError`` if one is not, OSError if there is none.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, look_up)
     addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
     for address in addresses:
         _require_allowed(host, ip_address(address))
@@ -70,6 +79,8 @@ def is_public(address: Address) -> bool:
             embedded = IPv4Address(int(address) & 0xFFFFFFFF)
         if embedded is not None:
             return is_public(embedded)
+        if address not in _UNICAST:
+            return False
     return address.is_global and not address.is_multicast and address != _METADATA
 
 

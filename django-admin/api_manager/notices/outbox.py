@@ -1,7 +1,7 @@
 """Deliveries that are due, how attempts went, when the next one comes, and how long all this is kept."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -27,12 +27,12 @@ NOTICES_KEPT: Final = timedelta(days=40)
 Status = Delivery.Status
 
 
-def due(now: datetime) -> list[Delivery]:
-    """The deliveries to attempt now, of each webhook those that have waited longest."""
+def due(now: datetime, resting: Collection[int] = ()) -> list[Delivery]:
+    """The deliveries to attempt now, of each webhook that does not rest those that have waited longest."""
     is_due = Q(status=Status.PENDING, next_attempt_at__lte=now)
     waiting = Webhook.objects.filter(
         is_active=True, pk__in=Delivery.objects.filter(is_due).order_by().values("webhook")
-    )
+    ).exclude(pk__in=resting)
     # In turn one of each, so that many notices for one receiver keep nobody else waiting.
     found = sorted(
         (place, delivery.next_attempt_at, delivery.pk, delivery)

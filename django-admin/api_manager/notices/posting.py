@@ -23,6 +23,8 @@ CONNECT_SECONDS: Final = 3.0
 """For each of a name's addresses."""
 MAX_ANSWER: Final = 1000
 """Characters of an answer that are kept; four times as many bytes are read."""
+MAX_ERROR: Final = 300
+"""Characters of an error that are kept: what is wrong with an answer may quote all of it."""
 _PORTS: Final = {"http": 80, "https": 443}
 _USER_AGENT: Final = "rate-limiter-notices"
 
@@ -79,7 +81,7 @@ async def _attempt(client: httpx.AsyncClient, message: Message) -> Outcome:
             is_redirect = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
             redirects = "; redirects are not followed" if is_redirect else ""
             error = f"The answer was {status}, and not one of 200 to 299{redirects}."
-    return Outcome(status, round((monotonic() - began) * 1000), error, answer)
+    return Outcome(status, round((monotonic() - began) * 1000), error[:MAX_ERROR], answer)
 
 
 async def _post(client: httpx.AsyncClient, message: Message) -> tuple[int, str]:

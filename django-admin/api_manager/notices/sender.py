@@ -18,6 +18,9 @@ FIND_SECONDS: Final = 60.0
 """From one look for what time brings to the next; longer where a look itself takes long."""
 _FIND_SHARE: Final = 20
 """A look takes one part in so many of the time at most."""
+REST_SHARE: Final = 3
+"""A webhook that does not answer is left alone for so many times as long as that took: a batch ends with its
+slowest attempt, and others are sent theirs meanwhile."""
 _LOCK: Final = "hashtext('ratelimiter notices')"
 
 log: "structlog.stdlib.BoundLogger" = structlog.get_logger(__name__)
@@ -29,6 +32,7 @@ class Sender:
     def __init__(self) -> None:
         self._leads = False
         self._next_find = 0.0
+        self._rests_until: dict[int, float] = {}
 
     def send_forever(self, stop: threading.Event) -> None:
         """Sends what is due whenever something is, until asked to stop; what is under way is finished.
@@ -70,13 +74,18 @@ class Sender:
             if written:
                 log.info("notices_found", notices=written, seconds=round(took, 3))
         now = timezone.now()
-        due = outbox.due(now)
+        self._rests_until = {hook: until for hook, until in self._rests_until.items() if until > began}
+        due = outbox.due(now, self._rests_until)
         if not due:
             return False
         outcomes = asyncio.run(posting.post_all([outbox.message(delivery, now) for delivery in due]))
         outbox.record(dict(zip(due, outcomes, strict=True)), timezone.now())
         for delivery, outcome in zip(due, outcomes, strict=True):
             _tell(delivery, outcome)
+            if outcome.status_code is None:
+                until = monotonic() + REST_SHARE * outcome.duration_ms / 1000
+                hook = delivery.webhook_id
+                self._rests_until[hook] = max(until, self._rests_until.get(hook, until))
         return True
 
 

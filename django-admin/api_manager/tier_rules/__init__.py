@@ -5,7 +5,7 @@
 
 - A chain of rotations is one key. Rules ask of usable keys only, and of none that is exempt.
 - A period is of whole days (UTC) that are over. A key is judged once it has had its tier for all of it, so a
-  new key, and one that was moved by whomever, is left alone for that long.
+  new key, and one that was moved or activated again by whomever, is left alone for that long.
 - The share of a quota is the highest of these: tokens spent, by the tokens that came back at the key's rate;
   and of each calendar quota of its tier that denies, by what it would have admitted in the period. A quota
   of a month counts by the day, so that shares of any period compare.

@@ -1,12 +1,15 @@
 """How rules are edited, each with its audit event in the same transaction."""
 
+import hashlib
 from typing import Any, Final
 
 from django.db import transaction
+from django.forms import model_to_dict
 from django.utils import timezone
 
 from api_manager import audit
 from api_manager.audit import Actor
+from api_manager.keys import ConflictError
 from api_manager.models import AuditEvent, TierRule, TierSuggestion
 
 from .suggestions import RULES
@@ -27,6 +30,18 @@ _HARMLESS: Final = {"name"}
 """What may be changed without another look at what the rule would do."""
 
 Deed = AuditEvent.Action
+
+
+def is_on(rule: TierRule) -> bool:
+    """Whether a rule is on still, and says what it said when it was read."""
+    row = TierRule.objects.filter(pk=rule.pk, is_active=True).first()
+    return row is not None and revision(row) == revision(rule)
+
+
+def revision(rule: TierRule) -> str:
+    """What tells a rule from what it was before an edit of more than its name."""
+    said = model_to_dict(rule, set(FIELDS) - _HARMLESS)
+    return hashlib.sha256(repr(sorted(said.items())).encode()).hexdigest()[:16]
 
 
 @transaction.atomic
@@ -51,11 +66,17 @@ def update(rule: TierRule, actor: Actor) -> None:
 
 
 @transaction.atomic
-def switch(rule_id: int, actor: Actor, *, on: bool) -> bool:
-    """Switches a rule on or off; whether that changed anything. TierRule.DoesNotExist."""
+def switch(rule_id: int, actor: Actor, *, on: bool, seen: str = "") -> bool:
+    """Switches a rule on or off; whether that changed anything.
+
+    To switch it on takes the revision that the operator has seen. Raises ConflictError if the rule was edited
+    since, TierRule.DoesNotExist.
+    """
     rule = TierRule.objects.select_for_update().get(pk=rule_id)
     if rule.is_active == on:
         return False
+    if on and seen != revision(rule):
+        raise ConflictError(f"{rule} was edited meanwhile. Look at what it would do now, then switch it on.")
     rule.is_active = on
     rule.save(update_fields=["is_active"])
     action = Deed.ACTIVATED if on else Deed.PAUSED

@@ -18,10 +18,11 @@ from django.utils import timezone
 from api_manager import audit, bulk, keys
 from api_manager.keys import ConflictError
 from api_manager.models import APIKey, AuditEvent, TierRule, TierSuggestion
+from api_manager.notices import ruling
 from api_manager.pipeline import State as PipelineState
 from api_manager.pipeline import copied_until, pipeline
 
-from . import suggestions
+from . import rules, suggestions
 from .decision import Action, Finding, find, held, holds
 from .suggestions import RULES
 from .usage import Usage, midnight, read
@@ -62,10 +63,10 @@ def require_counted(today: date) -> None:
         )
 
 
-def plan(rules: Iterable[TierRule], today: date) -> list[Finding]:
+def plan(asked: Iterable[TierRule], today: date) -> list[Finding]:
     """What these rules hold of on a day, and whether they would act; changes nothing."""
     holding: dict[int, list[tuple[TierRule, Usage]]] = {}
-    for days, group in groupby(sorted(rules, key=_period), key=_period):
+    for days, group in groupby(sorted(asked, key=_period), key=_period):
         alike = list(group)
         for usage in read(days, today):
             found = [(rule, usage) for rule in alike if holds(rule, usage)]
@@ -102,7 +103,9 @@ def _outcome(finding: Finding) -> Outcome:
 
 @transaction.atomic
 def _act(rule: TierRule, usage: Usage, finding: Finding) -> Outcome:
-    """Does what a rule says, unless the key has changed since it was looked at."""
+    """Does what a rule says, unless the rule or the key has changed since it was looked at."""
+    if not rules.is_on(rule):
+        return Outcome(finding, "the rule was switched off meanwhile", is_done=False)
     key = suggestions.locked_key(usage.key)
     if not suggestions.is_as_found(key, usage.tier):
         return Outcome(finding, "changed meanwhile", is_done=False)
@@ -111,7 +114,7 @@ def _act(rule: TierRule, usage: Usage, finding: Finding) -> Outcome:
         return Outcome(finding, why, is_done=False)
     done = _carry_out(rule, usage, key)
     suggestions.keep(rule, usage, State.WAITING if rule.action == Action.SUGGEST else State.DONE)
-    announce(key, rule, done)
+    announce(rule, usage, done)
     return Outcome(finding, done, is_done=True)
 
 
@@ -135,9 +138,14 @@ def _carry_out(rule: TierRule, usage: Usage, key: APIKey) -> str:
             return "paused"
 
 
-def announce(key: APIKey, rule: TierRule, done: str) -> None:
-    """A line of the log. Whoever else is to know of it is told here, within the deed's transaction."""
-    log.info("tier_rule_acted", key=key.pk, rule=rule.name, done=done)
+def announce(rule: TierRule, usage: Usage, done: str) -> None:
+    """A line of the log; and of a rule that notifies a notice, within the deed's transaction.
+
+    What the other rules do to a key has notices of its own.
+    """
+    log.info("tier_rule_acted", key=usage.key, rule=rule.name, done=done)
+    if rule.action == Action.NOTIFY:
+        ruling.note(rule.pk, usage.key, usage.today, suggestions.reason(suggestions.figures(rule, usage)))
 
 
 @contextmanager

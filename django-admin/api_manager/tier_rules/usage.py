@@ -29,6 +29,11 @@ _USAGE: Final = f"""
 ), tenure AS (
     SELECT DISTINCT ON (chain_id) chain_id, valid_from AS since
     FROM noted WHERE is_new ORDER BY chain_id, valid_from DESC, id DESC
+), activated AS (
+    SELECT chain.chain_id, max(event.timestamp) AS at
+    FROM audit_event AS event JOIN chain ON chain.key_id = event.target_id
+    WHERE event.target_type = 'key' AND event.action = 'activated' AND event.timestamp > %(start)s
+    GROUP BY chain.chain_id
 ), used AS (
     SELECT chain.chain_id,
            (sum(cost) FILTER (WHERE day < %(today)s))::bigint AS tokens,
@@ -66,9 +71,14 @@ _USAGE: Final = f"""
 ), highest AS (
     SELECT DISTINCT ON (chain_id) chain_id, name, part FROM share ORDER BY chain_id, part DESC, name
 )
-SELECT chain_id, key_id, tier_id, tier_name, tier_rate, since, coalesce(tokens, 0), coalesce(denials, 0),
-       coalesce(requests, 0), coalesce(100 * part, 0), coalesce(name, 'default')
-FROM newest JOIN tenure USING (chain_id) LEFT JOIN used USING (chain_id) LEFT JOIN highest USING (chain_id)
+SELECT chain_id, key_id, tier_id, tier_name, tier_rate, greatest(since, activated.at),
+       coalesce(tokens, 0), coalesce(denials, 0), coalesce(requests, 0),
+       coalesce(100 * part, 0), coalesce(name, 'default')
+FROM newest
+JOIN tenure USING (chain_id)
+LEFT JOIN activated USING (chain_id)
+LEFT JOIN used USING (chain_id)
+LEFT JOIN highest USING (chain_id)
 """  # noqa: S608  # ours
 
 
@@ -84,7 +94,7 @@ class Usage:
     tier_name: str
     tier_rate: int
     since: datetime
-    """Since when it has this tier."""
+    """Since when it has this tier; or is not paused any more, if that was within the period."""
     tokens: int
     denials: int
     requests: int
@@ -100,7 +110,7 @@ class Usage:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the key had its tier for the whole period."""
+        """Whether the key had its tier for the whole period, and was not paused within it."""
         return self.since <= midnight(self.start)
 
     @property
