@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .fields import Body, Burst, Cidrs, Email, Moment, Name, Note, Rate, Reason, TierName
+from .fields import Body, Burst, Cidrs, Email, Exempt, Flag, Moment, Name, Note, Rate, Reason, TierName
 from .schemas import LimitLevel
 
 
@@ -20,6 +20,7 @@ class KeyCreate(Body):
     expires_at: Moment | None = None
     allowed_cidrs: Cidrs = Field([])
     note: Note = ""
+    is_exempt: Exempt = False
 
 
 _UNSET: Any = None
@@ -39,12 +40,13 @@ class KeyChange(Body):
     name: Name = _UNSET
     tier: TierName = _UNSET
     owner_email: Email = _UNSET
-    is_active: Annotated[bool, Field(strict=True)] = _UNSET
+    is_active: Flag = _UNSET
     requests_per_hour: Rate | None = _UNSET
     burst: Burst | None = _UNSET
     expires_at: Moment | None = _UNSET
     allowed_cidrs: Cidrs = _UNSET
     note: Note = _UNSET
+    is_exempt: Exempt = _UNSET
 
 
 class KeyRevocation(Body):
@@ -85,6 +87,7 @@ class KeyAnswer(BaseModel):
     expires_at: datetime | None
     allowed_cidrs: list[str] = Field(description="From where the key may be used; empty: from anywhere.")
     note: str
+    is_exempt: Exempt
     revoked_at: datetime | None
     revoked_reason: str
     replaces: int | None = Field(description="The key that this one was rotated from.")

@@ -159,6 +159,7 @@ def _fields(key: APIKey) -> dict[str, Any]:
         "expires_at": key.expires_at,
         "allowed_cidrs": key.allowed_cidrs,
         "note": key.note,
+        "is_exempt": key.is_exempt,
         "revoked_at": key.revoked_at,
         "revoked_reason": key.revoked_reason,
         "replaces": key.replaces_id,
