@@ -1,10 +1,11 @@
 """The bodies of the management of keys, as OpenAPI shows them and as they are checked."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .examples import KEY_LIMITS
 from .fields import Body, Burst, Cidrs, Email, Exempt, Flag, Moment, Name, Note, Rate, Reason, TierName
 from .schemas import LimitLevel
 
@@ -70,6 +71,19 @@ class Overrides(BaseModel):
     burst: int | None
 
 
+class FurtherLimit(BaseModel):
+    """A limit beside a key's rate and burst, with the numbers in force: a bucket, or a quota."""
+
+    name: str
+    requests: int = Field(description="Tokens that come back in the window, or that a period has.")
+    window_seconds: int | None = Field(description="Of a bucket; null: it is a quota.")
+    burst: int | None = Field(description="Of a bucket: tokens a full one holds.")
+    period: Literal["day", "month"] | None = Field(description="Of a quota, in UTC.")
+    endpoint_prefix: str | None = Field(description="Holds for endpoints that begin with it; null: for all.")
+    is_shadow: bool = Field(description="It is only tried, and denies nothing.")
+    is_own: bool = Field(description="The numbers are the key's own, not its tier's.")
+
+
 class KeyAnswer(BaseModel):
     """A key, without its secret."""
 
@@ -81,6 +95,9 @@ class KeyAnswer(BaseModel):
     requests_per_hour: int = Field(description="The rate in force: the key's own, else its tier's.")
     burst: int = Field(description="The burst in force: the key's own, else its tier's, else the rate.")
     overrides: Overrides
+    limits: list[FurtherLimit] = Field(
+        description="The further limits of its tier, with the key's own numbers.", examples=[KEY_LIMITS]
+    )
     is_active: bool
     created_at: datetime
     updated_at: datetime

@@ -9,15 +9,16 @@ from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response, Se
 from ratelimiter.keys.management import KeyManager, Origin
 from ratelimiter.keys.tokens import Scope, TokenRecord
 from ratelimiter.limiter.decision import DEFAULT, Level
-from ratelimiter.limiter.policy import Policy
+from ratelimiter.limiter.policy import Limit, Policy
 from ratelimiter.limiter.token_bucket import TokenBucket
-from ratelimiter.models import APIKey
+from ratelimiter.models import APIKey, KeyLimit, TierLimit
 
 from . import edge
 from .authorization import Authorizer
 from .key_schemas import (
     BucketAnswer,
     BucketLimit,
+    FurtherLimit,
     IssuedKey,
     KeyAnswer,
     KeyChange,
@@ -153,6 +154,7 @@ def _fields(key: APIKey) -> dict[str, Any]:
         "requests_per_hour": policy.requests,
         "burst": policy.capacity,
         "overrides": {"requests_per_hour": key.requests_per_hour, "burst": key.burst},
+        "limits": _further_limits(key),
         "is_active": key.is_active,
         "created_at": key.created_at,
         "updated_at": key.updated_at,
@@ -164,3 +166,35 @@ def _fields(key: APIKey) -> dict[str, Any]:
         "revoked_reason": key.revoked_reason,
         "replaces": key.replaces_id,
     }
+
+
+def _further_limits(key: APIKey) -> list[FurtherLimit]:
+    own = {limit.name: limit for limit in key.limits}
+    return [_further_limit(limit, own.get(limit.name)) for limit in key.tier.limits]
+
+
+def _further_limit(limit: TierLimit, own: KeyLimit | None) -> FurtherLimit:
+    # As the limiter has it, which cuts what is out of bounds since an edit of the tier.
+    terms = Limit.of(
+        limit.name,
+        own.requests if own else limit.requests,
+        limit.window_seconds,
+        (own and own.burst) or limit.burst,
+        limit.period,
+        limit.endpoint_prefix,
+        limit.is_shadow,
+    ).terms
+    if isinstance(terms, Policy):
+        requests, burst, period = terms.requests, terms.capacity, None
+    else:
+        requests, burst, period = terms.capacity, None, terms.period.value
+    return FurtherLimit(
+        name=limit.name,
+        requests=requests,
+        window_seconds=limit.window_seconds,
+        burst=burst,
+        period=period,
+        endpoint_prefix=limit.endpoint_prefix,
+        is_shadow=limit.is_shadow,
+        is_own=own is not None,
+    )

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Engine, func, insert, select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, joinedload, selectinload
 
 from ratelimiter.bounds import MAX_REFILL_HOURS
 from ratelimiter.errors import Conflict, InvalidInput, NotFound
@@ -33,6 +33,12 @@ FIELDS: Final = (
     "is_exempt",
 )
 """What is said of a key; the rest follows from what is done with it."""
+
+_WITH_LIMITS: Final = (
+    joinedload(APIKey.tier, innerjoin=True).selectinload(Tier.limits),
+    selectinload(APIKey.limits),
+)
+"""What is read of each key with it: its tier, that one's limits, and the key's own; of a page at once."""
 
 _SHOWN_ONCE: Final = {"secret": "shown once"}
 """What the audit says of whoever was shown a key: the answer to what he asked for held it."""
@@ -70,7 +76,7 @@ class KeyManager:
 
     def page(self, before: int | None, size: int) -> tuple[list[APIKey], int | None]:
         """Keys, newest first: at most ``size`` with an id below ``before``, and what to go on before."""
-        query = select(APIKey).options(joinedload(APIKey.tier)).order_by(APIKey.id.desc()).limit(size + 1)
+        query = select(APIKey).options(*_WITH_LIMITS).order_by(APIKey.id.desc()).limit(size + 1)
         if before is not None:
             query = query.where(APIKey.id < before)
         with self._session() as session:
@@ -173,7 +179,7 @@ class KeyManager:
     def _load(session: Session, key_id: int, *, lock: bool = False) -> APIKey:
         query = (
             select(APIKey)
-            .options(joinedload(APIKey.tier, innerjoin=True))
+            .options(*_WITH_LIMITS)
             .where(APIKey.id == key_id)
             .execution_options(populate_existing=True)
         )
