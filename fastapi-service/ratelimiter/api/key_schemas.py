@@ -33,6 +33,13 @@ def _without_defaults(schema: dict[str, Any]) -> None:
         field.pop("default", None)
 
 
+class OwnLimit(Body):
+    """A key's own numbers for a further limit of its tier."""
+
+    requests: Rate
+    burst: Burst | None = Field(None, description="Of a bucket; null: the tier's.")
+
+
 class KeyChange(Body):
     """The fields of a key to be changed; ``null`` takes an override or an end away."""
 
@@ -44,6 +51,12 @@ class KeyChange(Body):
     is_active: Flag = _UNSET
     requests_per_hour: Rate | None = _UNSET
     burst: Burst | None = _UNSET
+    limits: dict[str, OwnLimit | None] = Field(
+        _UNSET,
+        description="The key's own numbers for its tier's further limits, by name; null: the tier's again. "
+        "What is not named stays.",
+        examples=[{"monthly": {"requests": 5000}, "second": None}],
+    )
     expires_at: Moment | None = _UNSET
     allowed_cidrs: Cidrs = _UNSET
     note: Note = _UNSET

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response, Security
 
 from ratelimiter.keys.management import KeyManager, Origin
+from ratelimiter.keys.own_limits import Numbers
 from ratelimiter.keys.tokens import Scope, TokenRecord
 from ratelimiter.limiter.decision import DEFAULT, Level
 from ratelimiter.limiter.policy import Limit, Policy
@@ -94,7 +95,7 @@ def make_router(authorizer: Authorizer, manager: KeyManager, bucket: TokenBucket
 
         A key that was rotated is held to the limits of the one that replaced it: change that one's.
         """
-        return KeyAnswer(**_fields(manager.change(key_id, body.model_dump(exclude_unset=True), origin)))
+        return KeyAnswer(**_fields(manager.change(key_id, _changes(body), origin)))
 
     @router.delete("/{key_id}", status_code=204, response_class=Response, dependencies=write)
     def revoke_key(key_id: KeyId, origin: FromHere) -> None:
@@ -137,6 +138,15 @@ def _level(name: str, level: Level, prefix: str | None, *, is_shadow: bool) -> B
         endpoint_prefix=prefix,
         is_shadow=is_shadow,
     )
+
+
+def _changes(body: KeyChange) -> dict[str, Any]:
+    fields = body.model_dump(exclude_unset=True)
+    if "limits" in fields:
+        fields["limits"] = {
+            name: own and Numbers(own.requests, own.burst) for name, own in body.limits.items()
+        }
+    return fields
 
 
 def _issued(key: APIKey, secret: str) -> IssuedKey:

@@ -15,7 +15,7 @@ from ratelimiter.bounds import MAX_REFILL_HOURS
 from ratelimiter.errors import Conflict, InvalidInput, NotFound
 from ratelimiter.models import APIKey, AuditEvent, Tier
 
-from . import credentials
+from . import credentials, own_limits
 from .news import CHANNEL
 from .record import KeyRecord
 from .store import KeyStore
@@ -89,16 +89,19 @@ class KeyManager:
             return self._load(session, key_id)
 
     def change(self, key_id: int, fields: Mapping[str, Any], origin: Origin) -> APIKey:
-        """Set the given fields of a key that is not revoked."""
+        """Set the given fields of a key that is not revoked; of its ``limits`` those that are named."""
         with self._session() as session:
             key = self._load(session, key_id, lock=True)
             if key.revoked_at is not None:
                 raise Conflict("The key is revoked, which is final.")
-            before = _values(key)
+            before, limits = _values(key), own_limits.values(key)
             for name, value in fields.items():
-                setattr(key, name, _tier(session, value) if name == "tier" else value)
+                if name != "limits":
+                    setattr(key, name, _tier(session, value) if name == "tier" else value)
+            own_limits.override(key, fields.get("limits", {}))
             after = _values(key)
             changed = {name: [before[name], after[name]] for name in before if before[name] != after[name]}
+            changed |= own_limits.changes(limits, own_limits.values(key))
             if changed:
                 _check(key, changed)
                 _audit(session, _action(changed), key_id, {"changed": changed}, origin)
@@ -190,7 +193,8 @@ class KeyManager:
 
 
 def _tier(session: Session, name: str) -> Tier:
-    tiers = {tier.name: tier for tier in session.scalars(select(Tier).order_by(Tier.requests_per_hour))}
+    query = select(Tier).options(selectinload(Tier.limits)).order_by(Tier.requests_per_hour)
+    tiers = {tier.name: tier for tier in session.scalars(query)}
     if name not in tiers:
         raise InvalidInput.at("tier", f"must be one of {', '.join(tiers)}")
     return tiers[name]
