@@ -102,6 +102,10 @@ class Tier(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     updated_at: Mapped[datetime] = mapped_column(server_default=_NOW)
 
+    limits: Mapped[list["TierLimit"]] = relationship(
+        lazy="raise_on_sql", viewonly=True, order_by="TierLimit.id"
+    )
+
 
 class TierPrice(Base):
     """What a tier cost from a moment on; a trigger writes it."""
@@ -222,6 +226,9 @@ class APIKey(Base):
     updated_at: Mapped[datetime] = mapped_column(server_default=_NOW)
 
     tier: Mapped[Tier] = relationship(lazy="raise_on_sql")
+    limits: Mapped[list["KeyLimit"]] = relationship(
+        lazy="raise_on_sql", cascade="all, delete-orphan", order_by="KeyLimit.id"
+    )
 
 
 class TierRule(Base):

@@ -1,6 +1,7 @@
 """Rules that move keys between tiers, what they found, keys that are exempt; the audit's words for it."""
 
 import django.db.models.deletion
+from django.conf import settings
 from django.contrib.postgres.operations import AddConstraintNotValid
 from django.db import migrations, models
 from django.db.models import F, Q
@@ -32,6 +33,11 @@ def reference(to, related_name, **options):
         to=to,
         **options,
     )
+
+
+def grant(apps, schema_editor):
+    role = schema_editor.quote_name(settings.API_DATABASE_ROLE)
+    schema_editor.execute(f"GRANT UPDATE (is_exempt) ON api_key TO {role}")
 
 
 class Migration(migrations.Migration):
@@ -229,6 +235,7 @@ class Migration(migrations.Migration):
                 verbose_name="exempt from tier rules",
             ),
         ),
+        migrations.RunPython(grant, migrations.RunPython.noop),  # the column takes it along
         migrations.AlterField(
             model_name="auditevent",
             name="action",

@@ -34,3 +34,37 @@ DECISIONS: Final[dict[str, Any]] = {
     },
 }
 """The bodies of an answer, without further limits and with some."""
+
+KEY_LIMITS: Final[list[dict[str, Any]]] = [
+    {
+        "name": "second",
+        "requests": 10,
+        "window_seconds": 1,
+        "burst": 20,
+        "period": None,
+        "endpoint_prefix": None,
+        "is_shadow": False,
+        "is_own": False,
+    },
+    {
+        "name": "monthly",
+        "requests": 5000,
+        "window_seconds": None,
+        "burst": None,
+        "period": "month",
+        "endpoint_prefix": None,
+        "is_shadow": False,
+        "is_own": True,
+    },
+    {
+        "name": "exports",
+        "requests": 20,
+        "window_seconds": 3600,
+        "burst": 20,
+        "period": None,
+        "endpoint_prefix": "/v1/exports",
+        "is_shadow": False,
+        "is_own": False,
+    },
+]
+"""What a key's answer shows of a plan's further limits."""

@@ -60,6 +60,8 @@ def _without_key(text: str) -> str:
 
 
 WithoutKey = AfterValidator(_without_key)
+Flag = Annotated[bool, Field(strict=True)]
+Exempt = Annotated[Flag, Field(description="No tier rule moves, pauses or tells of the key.")]
 Rate = Annotated[int, Field(strict=True, ge=1, le=MAX_REQUESTS_PER_HOUR)]
 Burst = Annotated[int, Field(strict=True, ge=1, le=MAX_BURST)]
 Name = Annotated[

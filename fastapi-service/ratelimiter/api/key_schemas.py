@@ -1,11 +1,12 @@
 """The bodies of the management of keys, as OpenAPI shows them and as they are checked."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .fields import Body, Burst, Cidrs, Email, Moment, Name, Note, Rate, Reason, TierName
+from .examples import KEY_LIMITS
+from .fields import Body, Burst, Cidrs, Email, Exempt, Flag, Moment, Name, Note, Rate, Reason, TierName
 from .schemas import LimitLevel
 
 
@@ -20,6 +21,7 @@ class KeyCreate(Body):
     expires_at: Moment | None = None
     allowed_cidrs: Cidrs = Field([])
     note: Note = ""
+    is_exempt: Exempt = False
 
 
 _UNSET: Any = None
@@ -31,6 +33,13 @@ def _without_defaults(schema: dict[str, Any]) -> None:
         field.pop("default", None)
 
 
+class OwnLimit(Body):
+    """A key's own numbers for a further limit of its tier."""
+
+    requests: Rate
+    burst: Burst | None = Field(None, description="Of a bucket; null: the tier's.")
+
+
 class KeyChange(Body):
     """The fields of a key to be changed; ``null`` takes an override or an end away."""
 
@@ -39,12 +48,19 @@ class KeyChange(Body):
     name: Name = _UNSET
     tier: TierName = _UNSET
     owner_email: Email = _UNSET
-    is_active: Annotated[bool, Field(strict=True)] = _UNSET
+    is_active: Flag = _UNSET
     requests_per_hour: Rate | None = _UNSET
     burst: Burst | None = _UNSET
+    limits: dict[str, OwnLimit | None] = Field(
+        _UNSET,
+        description="The key's own numbers for its tier's further limits, by name; null: the tier's again. "
+        "What is not named stays.",
+        examples=[{"monthly": {"requests": 5000}, "second": None}],
+    )
     expires_at: Moment | None = _UNSET
     allowed_cidrs: Cidrs = _UNSET
     note: Note = _UNSET
+    is_exempt: Exempt = _UNSET
 
 
 class KeyRevocation(Body):
@@ -68,6 +84,19 @@ class Overrides(BaseModel):
     burst: int | None
 
 
+class FurtherLimit(BaseModel):
+    """A limit beside a key's rate and burst, with the numbers in force: a bucket, or a quota."""
+
+    name: str
+    requests: int = Field(description="Tokens that come back in the window, or that a period has.")
+    window_seconds: int | None = Field(description="Of a bucket; null: it is a quota.")
+    burst: int | None = Field(description="Of a bucket: tokens a full one holds.")
+    period: Literal["day", "month"] | None = Field(description="Of a quota, in UTC.")
+    endpoint_prefix: str | None = Field(description="Holds for endpoints that begin with it; null: for all.")
+    is_shadow: bool = Field(description="It is only tried, and denies nothing.")
+    is_own: bool = Field(description="The numbers are the key's own, not its tier's.")
+
+
 class KeyAnswer(BaseModel):
     """A key, without its secret."""
 
@@ -79,12 +108,16 @@ class KeyAnswer(BaseModel):
     requests_per_hour: int = Field(description="The rate in force: the key's own, else its tier's.")
     burst: int = Field(description="The burst in force: the key's own, else its tier's, else the rate.")
     overrides: Overrides
+    limits: list[FurtherLimit] = Field(
+        description="The further limits of its tier, with the key's own numbers.", examples=[KEY_LIMITS]
+    )
     is_active: bool
     created_at: datetime
     updated_at: datetime
     expires_at: datetime | None
     allowed_cidrs: list[str] = Field(description="From where the key may be used; empty: from anywhere.")
     note: str
+    is_exempt: Exempt
     revoked_at: datetime | None
     revoked_reason: str
     replaces: int | None = Field(description="The key that this one was rotated from.")

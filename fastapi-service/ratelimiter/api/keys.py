@@ -7,17 +7,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response, Security
 
 from ratelimiter.keys.management import KeyManager, Origin
+from ratelimiter.keys.own_limits import Numbers
 from ratelimiter.keys.tokens import Scope, TokenRecord
 from ratelimiter.limiter.decision import DEFAULT, Level
-from ratelimiter.limiter.policy import Policy
+from ratelimiter.limiter.policy import Limit, Policy
 from ratelimiter.limiter.token_bucket import TokenBucket
-from ratelimiter.models import APIKey
+from ratelimiter.models import APIKey, KeyLimit, TierLimit
 
 from . import edge
 from .authorization import Authorizer
 from .key_schemas import (
     BucketAnswer,
     BucketLimit,
+    FurtherLimit,
     IssuedKey,
     KeyAnswer,
     KeyChange,
@@ -93,7 +95,7 @@ def make_router(authorizer: Authorizer, manager: KeyManager, bucket: TokenBucket
 
         A key that was rotated is held to the limits of the one that replaced it: change that one's.
         """
-        return KeyAnswer(**_fields(manager.change(key_id, body.model_dump(exclude_unset=True), origin)))
+        return KeyAnswer(**_fields(manager.change(key_id, _changes(body), origin)))
 
     @router.delete("/{key_id}", status_code=204, response_class=Response, dependencies=write)
     def revoke_key(key_id: KeyId, origin: FromHere) -> None:
@@ -138,6 +140,15 @@ def _level(name: str, level: Level, prefix: str | None, *, is_shadow: bool) -> B
     )
 
 
+def _changes(body: KeyChange) -> dict[str, Any]:
+    fields = body.model_dump(exclude_unset=True)
+    if "limits" in fields:
+        fields["limits"] = {
+            name: own and Numbers(own.requests, own.burst) for name, own in body.limits.items()
+        }
+    return fields
+
+
 def _issued(key: APIKey, secret: str) -> IssuedKey:
     return IssuedKey(**_fields(key), key=secret)
 
@@ -153,13 +164,47 @@ def _fields(key: APIKey) -> dict[str, Any]:
         "requests_per_hour": policy.requests,
         "burst": policy.capacity,
         "overrides": {"requests_per_hour": key.requests_per_hour, "burst": key.burst},
+        "limits": _further_limits(key),
         "is_active": key.is_active,
         "created_at": key.created_at,
         "updated_at": key.updated_at,
         "expires_at": key.expires_at,
         "allowed_cidrs": key.allowed_cidrs,
         "note": key.note,
+        "is_exempt": key.is_exempt,
         "revoked_at": key.revoked_at,
         "revoked_reason": key.revoked_reason,
         "replaces": key.replaces_id,
     }
+
+
+def _further_limits(key: APIKey) -> list[FurtherLimit]:
+    own = {limit.name: limit for limit in key.limits}
+    return [_further_limit(limit, own.get(limit.name)) for limit in key.tier.limits]
+
+
+def _further_limit(limit: TierLimit, own: KeyLimit | None) -> FurtherLimit:
+    # As the limiter has it, which cuts what is out of bounds since an edit of the tier.
+    terms = Limit.of(
+        limit.name,
+        own.requests if own else limit.requests,
+        limit.window_seconds,
+        (own and own.burst) or limit.burst,
+        limit.period,
+        limit.endpoint_prefix,
+        limit.is_shadow,
+    ).terms
+    if isinstance(terms, Policy):
+        requests, burst, period = terms.requests, terms.capacity, None
+    else:
+        requests, burst, period = terms.capacity, None, terms.period.value
+    return FurtherLimit(
+        name=limit.name,
+        requests=requests,
+        window_seconds=limit.window_seconds,
+        burst=burst,
+        period=period,
+        endpoint_prefix=limit.endpoint_prefix,
+        is_shadow=limit.is_shadow,
+        is_own=own is not None,
+    )

@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Engine, func, insert, select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, joinedload, selectinload
 
 from ratelimiter.bounds import MAX_REFILL_HOURS
 from ratelimiter.errors import Conflict, InvalidInput, NotFound
 from ratelimiter.models import APIKey, AuditEvent, Tier
 
-from . import credentials
+from . import credentials, own_limits
 from .news import CHANNEL
 from .record import KeyRecord
 from .store import KeyStore
@@ -33,6 +33,12 @@ FIELDS: Final = (
     "is_exempt",
 )
 """What is said of a key; the rest follows from what is done with it."""
+
+_WITH_LIMITS: Final = (
+    joinedload(APIKey.tier, innerjoin=True).selectinload(Tier.limits),
+    selectinload(APIKey.limits),
+)
+"""What is read of each key with it: its tier, that one's limits, and the key's own; of a page at once."""
 
 _SHOWN_ONCE: Final = {"secret": "shown once"}
 """What the audit says of whoever was shown a key: the answer to what he asked for held it."""
@@ -70,7 +76,7 @@ class KeyManager:
 
     def page(self, before: int | None, size: int) -> tuple[list[APIKey], int | None]:
         """Keys, newest first: at most ``size`` with an id below ``before``, and what to go on before."""
-        query = select(APIKey).options(joinedload(APIKey.tier)).order_by(APIKey.id.desc()).limit(size + 1)
+        query = select(APIKey).options(*_WITH_LIMITS).order_by(APIKey.id.desc()).limit(size + 1)
         if before is not None:
             query = query.where(APIKey.id < before)
         with self._session() as session:
@@ -83,16 +89,19 @@ class KeyManager:
             return self._load(session, key_id)
 
     def change(self, key_id: int, fields: Mapping[str, Any], origin: Origin) -> APIKey:
-        """Set the given fields of a key that is not revoked."""
+        """Set the given fields of a key that is not revoked; of its ``limits`` those that are named."""
         with self._session() as session:
             key = self._load(session, key_id, lock=True)
             if key.revoked_at is not None:
                 raise Conflict("The key is revoked, which is final.")
-            before = _values(key)
+            before, limits = _values(key), own_limits.values(key)
             for name, value in fields.items():
-                setattr(key, name, _tier(session, value) if name == "tier" else value)
+                if name != "limits":
+                    setattr(key, name, _tier(session, value) if name == "tier" else value)
+            own_limits.override(key, fields.get("limits", {}))
             after = _values(key)
             changed = {name: [before[name], after[name]] for name in before if before[name] != after[name]}
+            changed |= own_limits.changes(limits, own_limits.values(key))
             if changed:
                 _check(key, changed)
                 _audit(session, _action(changed), key_id, {"changed": changed}, origin)
@@ -173,7 +182,7 @@ class KeyManager:
     def _load(session: Session, key_id: int, *, lock: bool = False) -> APIKey:
         query = (
             select(APIKey)
-            .options(joinedload(APIKey.tier, innerjoin=True))
+            .options(*_WITH_LIMITS)
             .where(APIKey.id == key_id)
             .execution_options(populate_existing=True)
         )
@@ -184,7 +193,8 @@ class KeyManager:
 
 
 def _tier(session: Session, name: str) -> Tier:
-    tiers = {tier.name: tier for tier in session.scalars(select(Tier).order_by(Tier.requests_per_hour))}
+    query = select(Tier).options(selectinload(Tier.limits)).order_by(Tier.requests_per_hour)
+    tiers = {tier.name: tier for tier in session.scalars(query)}
     if name not in tiers:
         raise InvalidInput.at("tier", f"must be one of {', '.join(tiers)}")
     return tiers[name]

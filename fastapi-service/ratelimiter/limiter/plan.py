@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from struct import pack
+from struct import Struct, pack
 from typing import Any, Final
 
 from .policy import TICKS_PER_SECOND, Limit, Period, Policy, Quota
+
+_FIRST: Final = Struct(">q")
+_NEVER: Final = 2**53
+"""Beyond all times in ticks."""
 
 _MAX_WRITTEN: Final = 1024
 """Arguments kept at most: one for each rate that keys of the plan have of their own."""
@@ -30,6 +34,8 @@ class Limits:
         self.narrowest: Final = min(enforced, key=lambda limit: limit.terms.capacity, default=None)
         """Of those that can deny the one with the least capacity: no higher cost is ever admitted."""
         self._periods = tuple({limit.terms.period for limit in self._all if isinstance(limit.terms, Quota)})
+        self._packed = Struct(f">{1 + len(self.limits)}q")
+        self._begin = self._end = 0
         self._around: _Around = {}
         self._written: dict[int, bytes] = {}
 
@@ -38,14 +44,16 @@ class Limits:
 
         ``spent`` of quotas is told if it is known.
         """
-        around = {period: period.around(now) for period in self._periods}
         if spent is not None:
-            return self._write(interval, around, spent)
-        if around != self._around or len(self._written) >= _MAX_WRITTEN:
-            self._around, self._written = around, {}
+            return self._write(interval, {period: period.around(now) for period in self._periods}, spent)
+        if not self._begin <= now < self._end or len(self._written) >= _MAX_WRITTEN:
+            self._around = {period: period.around(now) for period in self._periods}
+            self._begin = max((begin for begin, _ in self._around.values()), default=0)
+            self._end = min((end for _, end in self._around.values()), default=_NEVER)
+            self._written = {}
         written = self._written.get(interval)
         if written is None:
-            written = self._written[interval] = self._write(interval, around, {})
+            written = self._written[interval] = self._write(interval, self._around, {})
         return written
 
     @property
@@ -67,6 +75,10 @@ class Limits:
     def milliseconds_left(self, now: int) -> int:
         """How long the longest period of their quotas goes on, rounded up."""
         return -(-max(period.around(now)[1] - now for period in self._periods) * 1000 // TICKS_PER_SECOND)
+
+    def read(self, answer: bytes) -> tuple[int, ...]:
+        """What the script answers of the default bucket and each of them, or of that bucket alone."""
+        return self._packed.unpack(answer) if len(answer) == self._packed.size else _FIRST.unpack(answer)
 
     def admit(self, answers: Sequence[int]) -> bool:
         """Whether those that can deny have room, by what the script answers of each: below 0 is no."""

@@ -82,6 +82,10 @@ local function plan_of(text)
     plan = cjson.decode(text)
     plan.form = '>' .. string.rep('I8', #plan.limits + 1)
     plan.length = #plan.shape + 8 * (#plan.limits + 1)
+    plan.answer_form = '>i8'
+    for _, limit in ipairs(plan.limits) do
+      plan.answer_form = plan.answer_form .. (limit.mark and 'i8' or '')
+    end
     plans[text] = plan
   end
   return plan
@@ -139,8 +143,9 @@ local function levels_in(key, value, plan)
   return adopted(value, plan)
 end
 
--- Of the plan that is looked at, by limit: what it holds, and would after the take (false: it has no room).
-local held, after = {}, {}
+-- Of the plan that is looked at, by limit: what it holds, and would after the take (false: it has no room);
+-- and the answers. Of all items the same tables: new ones for each would cost as much as to look.
+local held, after, told = {}, {}, {}
 
 -- Look at the further limits of a plan. Returns whether those that may deny have room, and which have none;
 -- 'unknown', if what is spent of a quota is; nil, if a number is beyond the arithmetic.
@@ -178,12 +183,14 @@ end
 
 -- Answer what was looked at, and keep it. Returns the answer.
 local function settle(key, plan, levels, full, is_spent, is_kept, answer)
-  local limits, all, last = plan.limits, { answer }, full
+  local limits, count, last = plan.limits, 1, full
+  told[1] = answer
   for k = 1, #limits do
     local limit = limits[k]
     if limit.mark then
       local level = is_spent and after[k] or held[k]
-      all[#all + 1] = after[k] and level or -1 - level
+      count = count + 1
+      told[count] = after[k] and level or -1 - level
       if is_kept then
         levels[k + 1] = limit.stop and level or now + level
       end
@@ -195,7 +202,7 @@ local function settle(key, plan, levels, full, is_spent, is_kept, answer)
     levels_of[key], last_at[key] = levels, last
   end
   -- Not as a list: Redis takes longer over a nested one than over all that was decided.
-  return struct.pack('>' .. string.rep('i8', #all), unpack(all))
+  return struct.pack(plan.answer_form, unpack(told, 1, count))
 end
 
 local function decide(i)

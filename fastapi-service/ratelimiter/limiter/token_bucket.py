@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from struct import unpack
 from time import monotonic
 from typing import Final, NamedTuple, cast
 
@@ -21,6 +20,9 @@ from .shard import MAX_APPENDED, Shard
 
 ONCE_SECONDS: Final = 300
 """How long the answer to an idempotency key is remembered."""
+
+_UNKNOWN: Final = b"unknown"
+"""The script's answer where it does not know what is spent of a quota."""
 
 SpentBefore = Callable[[int, Limits, int], Awaitable[Mapping[str, int]]]
 """What a subject has spent of each quota by name, in the period around a time in ticks."""
@@ -80,16 +82,23 @@ class TokenBucket:
         shard = self._shard(subject)
         if shard.is_away:
             raise away()
-        if limits is NONE and once is None:
+        bound = policy.interval if limits is NONE else limits.argument(policy.interval, shard.now())
+        arguments = policy.capacity, bound, cost, record
+        # Here, and not in a coroutine of its own, which would cost as much as all that is done for it.
+        if once is None:
             future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-            arguments = policy.capacity, policy.interval, cost, record
             shard.submit(asked + self._timeout_seconds, shard.bucket(subject), arguments, future)
-            now, answer = await future
+            first, (now, answer) = 0, await future
+        else:
+            first, (now, answer) = await self._ask(asked, subject, arguments, once)
+        if limits is NONE and once is None:
             if answer >= 0:  # type: ignore[operator]  # without further limits it is a number
                 return Decision(True, policy, cost, now, answer)  # type: ignore[arg-type]  # noqa: FBT003  # the hot path: by position
             decision = Decision(False, policy, cost, now, -1 - answer)  # type: ignore[operator]  # noqa: FBT003  # the same
         else:
-            decision = await self._take_plan(asked, subject, policy, cost, record, limits, once)
+            if answer == _UNKNOWN:
+                first, (now, answer) = await self._ask_knowing(subject, policy, cost, record, limits, once)
+            decision = _decision(policy, cost, limits, first, now, answer)
             if decision.allowed:
                 return decision
         self.denials.remember(subject, decision, asked, edition)
@@ -106,42 +115,20 @@ class TokenBucket:
         """What a take would answer now; nothing is spent, recorded, or remembered."""
         return await self.take(subject, policy, cost, b"", limits, once)
 
-    async def _take_plan(
-        self,
-        asked: float,
-        subject: int,
-        policy: Policy,
-        cost: int,
-        record: bytes,
-        limits: Limits,
-        once: Once | None,
-    ) -> Decision:
+    async def _ask_knowing(
+        self, subject: int, policy: Policy, cost: int, record: bytes, limits: Limits, once: Once | None
+    ) -> tuple[int, Answer]:
+        """Ask again, and tell what the subject has spent of its quotas, which Redis does not know."""
+        if self._spent_before is None:
+            raise unavailable()
         shard = self._shard(subject)
-        spent: Mapping[str, int] | None = None
-        while True:
-            plan: int | bytes = policy.interval
-            if limits is not NONE:
-                plan = limits.argument(policy.interval, shard.now(), spent)
-            take = policy.capacity, plan, cost, record
-            first, (now, answer) = await self._ask(asked, subject, take, once)
-            if answer != b"unknown":
-                break
-            if spent is not None or self._spent_before is None:
-                raise unavailable()
-            # Not the caller's time: it is PostgreSQL that is asked, once a key and period.
-            spent = await self._spent_before(subject, limits, shard.now())
-            asked = monotonic()
-        if first < 0:
-            raise IdempotencyKeyReused("The idempotency key was used with another request before.")
-        answers = unpack(f">{len(answer) // 8}q", answer) if isinstance(answer, bytes) else (answer,)
-        default, *others = answers[: 1 + len(limits.limits)]
-        if not others:  # of what an idempotency key remembers, where the limits are others by now
-            limits = NONE
-        has_room = default >= 0
-        allowed = has_room and limits.admit(others)
-        # The answer that is replayed may be of higher limits than there are by now.
-        held = min(default if has_room else -1 - default, policy.refill_ticks)
-        return Decision(allowed, policy, cost, first or now, held, limits, tuple(others), first > 0)
+        spent = await self._spent_before(subject, limits, shard.now())
+        plan = limits.argument(policy.interval, shard.now(), spent)
+        # Not the caller's time: it is PostgreSQL that was asked, once a key and period.
+        first, reply = await self._ask(monotonic(), subject, (policy.capacity, plan, cost, record), once)
+        if reply[1] == _UNKNOWN:
+            raise unavailable()
+        return first, reply
 
     async def _ask(
         self, asked: float, subject: int, take: Arguments, once: Once | None
@@ -208,3 +195,19 @@ class TokenBucket:
 
     def _shard(self, subject: int) -> Shard:
         return self._shards[redis_keys.shard_of(subject, len(self._shards))]
+
+
+def _decision(
+    policy: Policy, cost: int, limits: Limits, first: int, now: int, answer: int | bytes
+) -> Decision:
+    """What the script answers of a plan, or for an idempotency key: ``first``, as the script has it."""
+    if first < 0:
+        raise IdempotencyKeyReused("The idempotency key was used with another request before.")
+    answers = limits.read(answer) if isinstance(answer, bytes) else (answer,)
+    default, others = answers[0], answers[1:]
+    if not others:  # of what an idempotency key remembers, where the limits are others by now
+        limits = NONE
+    allowed = min(answers) >= 0 or (default >= 0 and limits.admit(others))
+    # The answer that is replayed may be of higher limits than there are by now.
+    held = min(default if default >= 0 else -1 - default, policy.refill_ticks)
+    return Decision(allowed, policy, cost, first or now, held, limits, others, first > 0)

@@ -69,6 +69,7 @@ async def test_only_the_token_opens_the_management_api(client, method, path):
         ({"name": "x", "expires_at": "9999-12-31T23:59:59-12:00"}, "expires_at"),
         ({"name": "x", "expires_at": 4102444800}, "expires_at"),
         ({"name": "x", "expires_at": "4102444800"}, "expires_at"),
+        ({"name": "x", "is_exempt": 1}, "is_exempt"),
         ({"name": "x", "is_admin": True}, "is_admin"),
     ],
 )
@@ -121,11 +122,12 @@ async def test_a_wrong_page_is_named(client, management, query, field):
 async def test_change_sets_what_is_sent_and_is_audited(client, issue, management, database):
     issued = await issue(burst=7)
     until = (datetime.now(UTC) + timedelta(days=1)).isoformat()
-    changes = {"name": "renamed", "tier": "pro", "burst": None, "expires_at": until}
+    changes = {"name": "renamed", "tier": "pro", "burst": None, "expires_at": until, "is_exempt": True}
     answer = await client.patch(f"/api/keys/{issued['id']}", json=changes, headers=management)
     assert answer.status_code == 200, answer.text
     changed = answer.json()
     assert (changed["name"], changed["tier"], changed["burst"]) == ("renamed", "pro", 10_000)
+    assert (issued["is_exempt"], changed["is_exempt"]) == (False, True)
     assert datetime.fromisoformat(changed["expires_at"]) == datetime.fromisoformat(until)
     assert changed["updated_at"] > issued["updated_at"]
     [(actor, action, detail, client_ip)] = database.sql(
@@ -134,6 +136,7 @@ async def test_change_sets_what_is_sent_and_is_audited(client, issue, management
     assert (actor, action, client_ip) == ("api:token", "updated", "203.0.113.9")
     assert detail["changed"]["tier"] == ["free", "pro"]
     assert detail["changed"]["burst"] == [7, None]
+    assert detail["changed"]["is_exempt"] == [False, True]
     assert changed["overrides"] == {"requests_per_hour": None, "burst": None}
 
 
@@ -143,6 +146,7 @@ async def test_change_sets_what_is_sent_and_is_audited(client, issue, management
         ({"name": None}, "name"),
         ({"is_active": None}, "is_active"),
         ({"is_active": "yes"}, "is_active"),
+        ({"is_exempt": None}, "is_exempt"),
         ({"requests_per_hour": 1, "burst": 10**6}, "burst"),
         ({"revoked_at": None}, "revoked_at"),
     ],
@@ -261,7 +265,7 @@ async def test_a_note_of_full_length_fits_in_whatever_script(client, issue, mana
 
 
 async def test_rotation_keeps_the_bucket_and_gives_the_old_key_its_grace(client, issue, management, database):
-    said = {"allowed_cidrs": ["203.0.113.0/24"], "note": "paid"}
+    said = {"allowed_cidrs": ["203.0.113.0/24"], "note": "paid", "is_exempt": True}
     old = await issue(tier="basic", requests_per_hour=10, owner_email="a@example.org", **said)
     for _ in range(10):
         await client.post("/api/request", headers={"X-API-Key": old["key"]})
@@ -271,7 +275,7 @@ async def test_rotation_keeps_the_bucket_and_gives_the_old_key_its_grace(client,
     assert new["key"] != old["key"]
     for field in FIELDS:
         assert new[field] == old[field]
-    assert (new["allowed_cidrs"], new["note"]) == (["203.0.113.0/24"], "paid")
+    assert {field: new[field] for field in said} == said
     for key in (new["key"], old["key"]):
         answer = await client.post("/api/request", headers={"X-API-Key": key})
         assert answer.status_code == 429, "a rotation mints no fresh burst"

@@ -1,4 +1,6 @@
 GRANT SELECT ON tier_limit, key_limit TO {role};
+-- A key's own numbers are the management API's to set, as its rate is; they are not history, so they may go.
+GRANT INSERT (api_key_id, name, requests, burst), UPDATE (requests, burst), DELETE ON key_limit TO {role};
 
 -- A tier's limits are news for all; a key's own for that key and those it replaces, as with the key's rate
 -- (0006_chain_news). On a rotation they come with the new key. Where an UPDATE moves one, both ends hear of it.
@@ -37,7 +39,7 @@ CREATE TRIGGER key_limit_changed AFTER UPDATE ON key_limit
 FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION notify_limit_news();
 
 -- A chain has the limits of its newest key, so a rotation must take a key's own along: here, since both
--- services rotate, and the API's role may not write them.
+-- services rotate, and an API of before this version knows nothing of them.
 CREATE FUNCTION inherit_key_limits() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
