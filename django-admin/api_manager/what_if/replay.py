@@ -1,12 +1,15 @@
 """The request log in the order in which it happened, decided once more.
 
-Rows are read day by day by a server-side cursor, from the index of time; memory is that of ``_ROWS_AT_ONCE``
-rows, of the hours, and of the levels of each key.
+Rows are read day by day by a server-side cursor, in a thread that is one batch ahead: PostgreSQL and Python
+work at the same time. Memory is that of two batches of ``_ROWS_AT_ONCE`` rows, of the hours, and of the levels
+of each key.
 """
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Final
@@ -64,9 +67,10 @@ def replay(
     ends_at = None if longest is None else monotonic() + longest.total_seconds()
     run = _Run(question)
     rows = 0
-    # In a transaction a cursor reads as it goes.
-    with transaction.atomic():
-        for chunk in _chunks(Span(run.warms_up_from, question.span.end), run.key_ids):
+    span = Span(run.warms_up_from, question.span.end)
+    # In a transaction a cursor reads as it goes; and it is closed before that ends, also beyond a bound.
+    with transaction.atomic(), closing(_chunks(span, run.key_ids)) as chunks:
+        for chunk in chunks:
             rows += len(chunk)
             if (most_rows is not None and rows > most_rows) or (
                 ends_at is not None and monotonic() > ends_at
@@ -221,16 +225,22 @@ class _Run:
             tally.doubt.ask(now, cost, endpoint, counts=counts)
 
 
-def _chunks(span: Span, keys: list[int]) -> Iterator[list[Row]]:
-    """The rows of a time and some keys, the oldest first."""
+def _chunks(span: Span, keys: list[int]) -> Generator[list[Row]]:
+    """The rows of a time and some keys, the oldest first; PostgreSQL finds the next while these are decided."""
     start = span.start
-    while start < span.end:
-        end = min(span.end, start.replace(hour=0) + _DAY)
-        with connection.chunked_cursor() as cursor:
-            cursor.execute(_ROWS, [start, end, keys])
-            while chunk := cursor.fetchmany(_ROWS_AT_ONCE):
-                yield chunk
-        start = end
+    with ThreadPoolExecutor(1, "what-if") as reader:
+        while start < span.end:
+            end = min(span.end, start.replace(hour=0) + _DAY)
+            with connection.chunked_cursor() as cursor:
+                cursor.execute(_ROWS, [start, end, keys])
+                ahead = reader.submit(cursor.fetchmany, _ROWS_AT_ONCE)
+                try:
+                    while chunk := ahead.result():
+                        ahead = reader.submit(cursor.fetchmany, _ROWS_AT_ONCE)
+                        yield chunk
+                finally:
+                    wait([ahead])
+            start = end
 
 
 def _full_hour(moment: datetime) -> datetime:
