@@ -16,7 +16,16 @@ from django.utils import timezone
 from api_manager import keys
 from api_manager.admin import what_if as page
 from api_manager.audit import Actor
-from api_manager.models import APIKey, AuditEvent, KeyLimit, RequestLog, Tier, TierLimit, UsageHourly
+from api_manager.models import (
+    APIKey,
+    AuditEvent,
+    KeyLimit,
+    RequestLog,
+    Tier,
+    TierLimit,
+    UsageDaily,
+    UsageHourly,
+)
 from api_manager.what_if.question import QuestionForm, present
 from api_manager.what_if.replay import TooMuch, replay
 
@@ -142,6 +151,33 @@ def test_what_buckets_held_before_is_known_or_in_doubt(issue):
     log(doubtful, 40, cost=2)
     assert ask("basic", requests_per_hour=1, burst=40).error == 8
     assert ask("basic", requests_per_hour=100, burst=40).error == 0
+
+
+def test_days_that_the_log_has_dropped_are_refused_or_left_out_and_leave_buckets_unknown(issue):
+    key = issue().key
+    day = NOON.replace(hour=0)
+    tier = key.tier
+    for ago in (0, 1, 2):
+        UsageDaily.objects.create(day=(day - timedelta(days=ago)).date(), api_key=key, allowed=9, cost=9)
+    UsageHourly.objects.create(api_key=key, hour=day - HOUR, endpoint="/a", allowed=9, cost=9)
+    log(key, *range(-12 * 3600, -12 * 3600 + 5))
+
+    def errors(since, until):
+        form = QuestionForm(present(tier) | {"since": since.isoformat(), "until": until.isoformat()}, tier)
+        return form.errors.get("since", [""])[0]
+
+    assert "has dropped this time" in errors(day - 2 * HOUR, day)
+    assert f"Begin with {day:%Y-%m-%d} 00:00" in errors(day - 2 * HOUR, day + HOUR)
+    assert errors(day, day + HOUR) == ""
+    week = QuestionForm(present(tier) | {"range": "7d"}, tier)
+    assert week.is_valid(), week.errors
+    assert week.span.start == day
+    # What the day before had spent of the buckets nobody knows; of the quotas the usage does.
+    of_day = {"since": day.isoformat(), "until": (day + 12 * HOUR).isoformat()}
+    answer = ask(requests_per_hour=1, burst=3, **of_day)
+    assert (counts(answer), answer.error) == ((5, 0, 3, 2), 3)
+    if day.day > 1:
+        assert counts(ask(limits="monthly:12/month", **of_day)) == (5, 0, 3, 2)
 
 
 def test_denials_that_share_a_row_are_each_decided_and_bounded(issue):

@@ -18,7 +18,7 @@ from django.db import connection, transaction
 
 from api_manager.request_log.criteria import Span
 
-from . import subjects
+from . import kept, subjects
 from .doubt import Doubt
 from .limiter import Levels
 from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND
@@ -115,7 +115,9 @@ class _Run:
         found = subjects.of(question)
         slowest = max((subject.plan.refill_ticks for subject in found), default=0)
         warm_up = min(timedelta(microseconds=slowest // 16 + 1), MOST_WARM_UP)
-        self.warms_up_from: Final = _full_hour(question.span.start - warm_up)
+        # Before a day that is gone nothing can be known of what buckets held after it.
+        begins = _full_hour(question.span.start - warm_up)
+        self.warms_up_from: Final = kept.begin(Span(begins, question.span.start))
         self._begins = _ticks(self.warms_up_from)
         limits = {limit.name: limit for subject in found[:1] for limit in subject.plan.limits}
         self._spent = subjects.spent(found, limits.values(), self.warms_up_from)
