@@ -194,6 +194,23 @@ def test_denials_that_share_a_row_are_each_decided_and_bounded(issue):
     assert ask(limits="daily:1000/day", **later).error == 31
 
 
+def test_a_denial_that_may_have_come_before_a_token_did_is_in_doubt(issue):
+    key = issue().key
+    log(key, 0, 2)
+    # From a worker's memory, asked before the second in which a token came back was over.
+    log(key, 1.04, status=429)
+    answer = ask(requests_per_hour=3600, burst=1)
+    assert counts(answer) == (2, 1, 2, 1)
+    assert answer.error == 1
+    log(key, 100.5, 104)
+    assert ask(requests_per_hour=3600, burst=1).error == 1
+    log(key, 102.7, status=429)
+    assert ask(requests_per_hour=3600, burst=1).error == 1  # it was back for long
+    log(key, 12 * 3600 + 0.04, status=429)
+    later = {"since": NOON.isoformat(), "until": (NOON + 13 * HOUR).isoformat()}
+    assert ask(limits="daily:6/day", **later).error == 1  # of two days, and would be admitted in one of them
+
+
 def test_the_command_writes_a_table_csv_and_json(issue):
     key = issue("orders").key
     log(key, 0, 1, 2, 3700)

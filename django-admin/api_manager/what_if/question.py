@@ -178,7 +178,7 @@ class QuestionForm(forms.Form):
             self._clean_kept(Span(start, until.astimezone(UTC)), may_shorten=since is None)
 
     def _clean_kept(self, span: Span, *, may_shorten: bool) -> None:
-        """Refuses a time of which the log has dropped days, or leaves them out where nobody named the time."""
+        """Refuses a time of which the log has dropped days, or leaves them out where no time was named."""
         begin = kept.begin(span)
         if begin >= span.end:
             self.add_error(

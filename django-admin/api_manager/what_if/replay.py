@@ -1,8 +1,7 @@
 """The request log in the order in which it happened, decided once more.
 
 Rows are read day by day by a server-side cursor, in a thread that is one batch ahead: PostgreSQL and Python
-work at the same time. Memory is that of two batches of ``_ROWS_AT_ONCE`` rows, of the hours, and of the levels
-of each key.
+work at the same time. Memory is that of two batches of ``_ROWS_AT_ONCE`` rows, of the hours, and of each key.
 """
 
 import heapq
@@ -144,9 +143,12 @@ class _Run:
             if levels is None:
                 levels = self._begin(tally, now)
             if count > 1 or tally.doubt is not None:
-                self._doubt(tally, levels, now, cost, endpoint, count)
+                self._doubt(tally, levels, now, cost, endpoint, status, count)
             if count == 1:
+                is_late = status != _ADMITTED and not levels.had_room(now, _SHARED_TICKS, cost, endpoint)
                 admitted, marks = levels.take(now, cost, endpoint)
+                if admitted and is_late:
+                    self._late(tally, levels, now, cost, endpoint)
             else:
                 admitted, marks = levels.take_many(now, cost, endpoint, count)
             if now < start:
@@ -206,7 +208,17 @@ class _Run:
             tally.low, tally.doubt = low, Doubt(plan, self._begins, tally.levels)
         return tally.levels
 
-    def _doubt(self, tally: _Tally, levels: Levels, now: int, cost: int, endpoint: str, count: int) -> None:
+    def _late(self, tally: _Tally, levels: Levels, now: int, cost: int, endpoint: str) -> None:
+        """A denial is admitted now, and may have come when it would not have been."""
+        if tally.doubt is None:
+            counts, plan = now >= self._start, tally.subject.plan
+            tally.doubt = Doubt.of_late(plan, now, levels, cost, endpoint, counts=counts)
+        else:
+            tally.doubt.tokens += 1
+
+    def _doubt(
+        self, tally: _Tally, levels: Levels, now: int, cost: int, endpoint: str, status: int, count: int
+    ) -> None:
         """Requests came to levels that are not known, or at a time that is not."""
         plan, counts = tally.subject.plan, now >= self._start
         if tally.doubt is not None and tally.doubt.is_over(now):
@@ -224,11 +236,12 @@ class _Run:
             tally.doubt.share(now, _SHARED_TICKS, cost, endpoint, count, counts=counts)
             self._shared += count if counts else 0
         elif tally.doubt is not None:
-            tally.doubt.ask(now, cost, endpoint, counts=counts)
+            within = 0 if status == _ADMITTED else _SHARED_TICKS
+            tally.doubt.ask(now, cost, endpoint, within=within, counts=counts)
 
 
 def _chunks(span: Span, keys: list[int]) -> Generator[list[Row]]:
-    """The rows of a time and some keys, the oldest first; PostgreSQL finds the next while these are decided."""
+    """The rows of a time and some keys, the oldest first; the next are found while these are decided."""
     start = span.start
     with ThreadPoolExecutor(1, "what-if") as reader:
         while start < span.end:
