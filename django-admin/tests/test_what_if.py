@@ -110,6 +110,10 @@ def test_rotated_keys_are_one_and_own_numbers_stay(issue):
     assert counts(ask(requests_per_hour=1, burst=None)) == (14, 0, 11, 3)
 
 
+def test_a_time_without_requests_says_so(issue):
+    assert "The log has no requests of this time." in run("--key", str(issue().key.pk), *times())
+
+
 def times():
     return "--since", SPAN["since"], "--until", SPAN["until"]
 

@@ -67,6 +67,7 @@ def replay(
     run = _Run(question)
     rows = 0
     span = Span(run.warms_up_from, question.span.end)
+    tell(0)
     # In a transaction a cursor reads as it goes; and it is closed before that ends, also beyond a bound.
     with transaction.atomic(), closing(_chunks(span, run.key_ids)) as chunks:
         for chunk in chunks:
@@ -144,13 +145,12 @@ class _Run:
                 levels = self._begin(tally, now)
             if count > 1 or tally.doubt is not None:
                 self._doubt(tally, levels, now, cost, endpoint, status, count)
-            if count == 1:
-                is_late = status != _ADMITTED and not levels.had_room(now, _SHARED_TICKS, cost, endpoint)
-                admitted, marks = levels.take(now, cost, endpoint)
-                if admitted and is_late:
-                    self._late(tally, levels, now, cost, endpoint)
-            else:
+            if count > 1:
                 admitted, marks = levels.take_many(now, cost, endpoint, count)
+            elif status == _ADMITTED:
+                admitted, marks = levels.take(now, cost, endpoint)
+            else:
+                admitted, marks = self._take_denied(tally, levels, now, cost, endpoint)
             if now < start:
                 continue
             hour, sums = hours_[(now - start) // _HOUR_TICKS], tally.sums
@@ -163,9 +163,8 @@ class _Run:
             else:
                 hour[1] += count
                 sums[1] += count
-                if admitted:
-                    hour[2] += admitted
-                    sums[2] += admitted
+                hour[2] += admitted
+                sums[2] += admitted
             if admitted < count:
                 self._count_denied(marks, count - admitted)
         self.hours_done = max(0, (now - start) // _HOUR_TICKS)
@@ -208,13 +207,19 @@ class _Run:
             tally.low, tally.doubt = low, Doubt(plan, self._begins, tally.levels)
         return tally.levels
 
-    def _late(self, tally: _Tally, levels: Levels, now: int, cost: int, endpoint: str) -> None:
-        """A denial is admitted now, and may have come when it would not have been."""
-        if tally.doubt is None:
-            counts, plan = now >= self._start, tally.subject.plan
-            tally.doubt = Doubt.of_late(plan, now, levels, cost, endpoint, counts=counts)
-        else:
-            tally.doubt.tokens += 1
+    def _take_denied(
+        self, tally: _Tally, levels: Levels, now: int, cost: int, endpoint: str
+    ) -> tuple[int, tuple[str, ...]]:
+        """Ask for what was denied: it may be dated late, and so be admitted where it would not have been."""
+        had_room = levels.had_room(now, _SHARED_TICKS, cost, endpoint)
+        admitted, marks = levels.take(now, cost, endpoint)
+        if admitted and not had_room:
+            if tally.doubt is None:
+                plan, counts = tally.subject.plan, now >= self._start
+                tally.doubt = Doubt.of_late(plan, now, levels, cost, endpoint, counts=counts)
+            else:
+                tally.doubt.tokens += 1
+        return admitted, marks
 
     def _doubt(
         self, tally: _Tally, levels: Levels, now: int, cost: int, endpoint: str, status: int, count: int
