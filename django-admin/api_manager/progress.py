@@ -1,5 +1,6 @@
 """A line that says how far it is, for whoever sits at the terminal."""
 
+import os
 from collections.abc import Callable
 from time import monotonic
 from types import TracebackType
@@ -9,6 +10,8 @@ from django.core.management.base import OutputWrapper
 
 _REFRESH_SECONDS: Final = 0.2
 _BAR_WIDTH: Final = 40
+_COLUMNS: Final = 80
+"""Of a terminal that does not say how wide it is."""
 _CLEAR_LINE: Final = "\r\033[K"
 
 
@@ -43,13 +46,19 @@ class Progress:
         """Show how far it is."""
         if monotonic() >= self._next and self._out.isatty():
             self._next = monotonic() + _REFRESH_SECONDS
-            self._say(f"{_CLEAR_LINE}{self._title}  {self._show(done)}")
+            self._say(f"{_CLEAR_LINE}{self._line(self._show(done))}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._out.isatty():
             self._say(_CLEAR_LINE)
+
+    def _line(self, shown: str) -> str:
+        # What is wider than the terminal would wrap, and its first part stay there for ever.
+        width = (os.get_terminal_size(self._out.fileno()).columns or _COLUMNS) - 1
+        title = self._title[: max(0, width - len(shown) - 2)]
+        return f"{title}  {shown}"[:width]
 
     def _say(self, text: str) -> None:
         self._out.write(text, str, ending="")

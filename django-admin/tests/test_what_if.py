@@ -16,7 +16,16 @@ from django.utils import timezone
 from api_manager import keys
 from api_manager.admin import what_if as page
 from api_manager.audit import Actor
-from api_manager.models import APIKey, AuditEvent, KeyLimit, RequestLog, Tier, TierLimit, UsageHourly
+from api_manager.models import (
+    APIKey,
+    AuditEvent,
+    KeyLimit,
+    RequestLog,
+    Tier,
+    TierLimit,
+    UsageDaily,
+    UsageHourly,
+)
 from api_manager.what_if.question import QuestionForm, present
 from api_manager.what_if.replay import TooMuch, replay
 
@@ -101,6 +110,10 @@ def test_rotated_keys_are_one_and_own_numbers_stay(issue):
     assert counts(ask(requests_per_hour=1, burst=None)) == (14, 0, 11, 3)
 
 
+def test_a_time_without_requests_says_so(issue):
+    assert "The log has no requests of this time." in run("--key", str(issue().key.pk), *times())
+
+
 def times():
     return "--since", SPAN["since"], "--until", SPAN["until"]
 
@@ -144,6 +157,33 @@ def test_what_buckets_held_before_is_known_or_in_doubt(issue):
     assert ask("basic", requests_per_hour=100, burst=40).error == 0
 
 
+def test_days_that_the_log_has_dropped_are_refused_or_left_out_and_leave_buckets_unknown(issue):
+    key = issue().key
+    day = NOON.replace(hour=0)
+    tier = key.tier
+    for ago in (0, 1, 2):
+        UsageDaily.objects.create(day=(day - timedelta(days=ago)).date(), api_key=key, allowed=9, cost=9)
+    UsageHourly.objects.create(api_key=key, hour=day - HOUR, endpoint="/a", allowed=9, cost=9)
+    log(key, *range(-12 * 3600, -12 * 3600 + 5))
+
+    def errors(since, until):
+        form = QuestionForm(present(tier) | {"since": since.isoformat(), "until": until.isoformat()}, tier)
+        return form.errors.get("since", [""])[0]
+
+    assert "has dropped this time" in errors(day - 2 * HOUR, day)
+    assert f"Begin with {day:%Y-%m-%d} 00:00" in errors(day - 2 * HOUR, day + HOUR)
+    assert errors(day, day + HOUR) == ""
+    week = QuestionForm(present(tier) | {"range": "7d"}, tier)
+    assert week.is_valid(), week.errors
+    assert week.span.start == day
+    # What the day before had spent of the buckets nobody knows; of the quotas the usage does.
+    of_day = {"since": day.isoformat(), "until": (day + 12 * HOUR).isoformat()}
+    answer = ask(requests_per_hour=1, burst=3, **of_day)
+    assert (counts(answer), answer.error) == ((5, 0, 3, 2), 3)
+    if day.day > 1:
+        assert counts(ask(limits="monthly:12/month", **of_day)) == (5, 0, 3, 2)
+
+
 def test_denials_that_share_a_row_are_each_decided_and_bounded(issue):
     key = issue().key
     log(key, 0)
@@ -156,6 +196,23 @@ def test_denials_that_share_a_row_are_each_decided_and_bounded(issue):
     log(key, 12 * 3600 + 0.5, status=429, count=30)
     later = {"since": NOON.isoformat(), "until": (NOON + 13 * HOUR).isoformat()}
     assert ask(limits="daily:1000/day", **later).error == 31
+
+
+def test_a_denial_that_may_have_come_before_a_token_did_is_in_doubt(issue):
+    key = issue().key
+    log(key, 0, 2)
+    # From a worker's memory, asked before the second in which a token came back was over.
+    log(key, 1.04, status=429)
+    answer = ask(requests_per_hour=3600, burst=1)
+    assert counts(answer) == (2, 1, 2, 1)
+    assert answer.error == 1
+    log(key, 100.5, 104)
+    assert ask(requests_per_hour=3600, burst=1).error == 1
+    log(key, 102.7, status=429)
+    assert ask(requests_per_hour=3600, burst=1).error == 1  # it was back for long
+    log(key, 12 * 3600 + 0.04, status=429)
+    later = {"since": NOON.isoformat(), "until": (NOON + 13 * HOUR).isoformat()}
+    assert ask(limits="daily:6/day", **later).error == 1  # of two days, and would be admitted in one of them
 
 
 def test_the_command_writes_a_table_csv_and_json(issue):

@@ -3,6 +3,7 @@
 ``policy``    what a bucket and a quota are: the API's module, which a contract test holds the same
 ``limiter``   the arithmetic of the API's script, in the same integers; a property test holds the two equal
 ``question``  which tier or key, which limits, which time: the form of the page and of the command
+``kept``      how far back the log goes
 ``doubt``     what the log does not tell of a key's levels
 ``subjects``  whose rows these are, and the limits that each would have had
 ``replay``    reads the log in the order in which it happened, and counts

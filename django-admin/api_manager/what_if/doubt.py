@@ -7,7 +7,7 @@ spent is kept of each limit, and a request counts whose outcome is not the same 
 one cost, too, as long as only the beginning is not known.
 """
 
-from typing import Final
+from typing import Final, Self
 
 from .limiter import Levels, Plan
 from .policy import TICKS_PER_SECOND
@@ -48,6 +48,20 @@ class Doubt:
         self._next_look = now
         self._requests = 0
 
+    @classmethod
+    def of_late(cls, plan: Plan, now: int, levels: Levels, cost: int, endpoint: str, *, counts: bool) -> Self:
+        """A request was admitted that may have come when there was no room; the rest is known."""
+        doubt = cls(plan, now, levels)
+        asked = plan.at(endpoint)
+        for step in plan.steps:
+            high = levels.held(step, now)
+            doubt._most.hold(step, now, high)
+            doubt._least.hold(step, now, max(high - cost * step.unit, 0) if step in asked else high)
+        doubt._note(cost, 1, counts=counts)
+        doubt._open += counts
+        doubt.tokens = 1
+        return doubt
+
     def is_over(self, now: int) -> bool:
         """Whether it is known again what the limits hold; it may be said a second late."""
         if now < self._next_look:
@@ -55,17 +69,22 @@ class Doubt:
         self._next_look = now + _LOOK_EVERY
         return self._least.apart(self._most, now) == 0
 
-    def ask(self, now: int, cost: int, endpoint: str, *, counts: bool) -> None:
-        """A request came; ``counts`` says whether it is among those that an answer is about."""
+    def ask(self, now: int, cost: int, endpoint: str, *, within: int = 0, counts: bool) -> None:
+        """A request came, perhaps some ticks ``within`` before.
+
+        ``counts`` says whether it is among those that an answer is about.
+        """
         self._note(cost, 1, counts=counts)
-        least, most, is_sure, asked = self._least, self._most, True, []
+        least, most, asked = self._least, self._most, []
+        is_sure = not (within and self._plan.ends_within(within, now))
         for step in self._plan.at(endpoint):
             if step.is_shadow:
                 continue
             low, high, spent = least.held(step, now), most.held(step, now), cost * step.unit
             if low + spent > step.top:
                 return
-            is_sure = is_sure and high + spent <= step.top
+            before = high if step.period else most.held(step, now - within)
+            is_sure = is_sure and before + spent <= step.top
             asked.append((step, low + spent, high + spent))
         for step, low, high in asked:
             most.hold(step, now, min(high, step.top))

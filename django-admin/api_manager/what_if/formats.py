@@ -56,6 +56,8 @@ def command(question: Question) -> str:
 
 def summary(result: Result) -> str:
     """What changes, in a sentence."""
+    if not result.keys:
+        return "The log has no requests of this time."
     total = result.total
     return (
         f"Keys with requests: {result.keys:,}; of these {result.changed_keys:,} would see a change."

@@ -135,6 +135,13 @@ class Levels:
                 self.hold(step, now, held + min(admitted, room) * cost * step.unit)
         return admitted, marks
 
+    def had_room(self, now: int, ticks: int, cost: int, endpoint: str) -> bool:
+        """Whether all buckets had room for a cost a time ago already, and no quota began since."""
+        if self._plan.ends_within(ticks, now):
+            return False
+        buckets = (step for step in self._plan.at(endpoint) if step.period is None and not step.is_shadow)
+        return all(self.held(step, now - ticks) + cost * step.unit <= step.top for step in buckets)
+
     def apart(self, other: "Levels", now: int) -> int:
         """By how many tokens two levels of one plan differ at most, rounded up, in what can deny."""
         return max(

@@ -20,6 +20,8 @@ from api_manager.limit_forms import MAX_LIMITS, TierLimitForm
 from api_manager.models import MAX_BURST, MAX_REQUESTS_PER_HOUR, APIKey, KeyLimit, Tier, TierLimit
 from api_manager.request_log.criteria import LONGEST, Span
 
+from . import kept
+
 SYNTAX: Final = "name:requests/window[:burst][@prefix]"
 RANGES: Final = {
     "1h": ("Last hour", timedelta(hours=1)),
@@ -173,7 +175,23 @@ class QuestionForm(forms.Form):
                 "since", f"At most {LONGEST.days} days at once; what is older may be in the archive."
             )
         else:
-            self.span = Span(start, until.astimezone(UTC))
+            self._clean_kept(Span(start, until.astimezone(UTC)), may_shorten=since is None)
+
+    def _clean_kept(self, span: Span, *, may_shorten: bool) -> None:
+        """Refuses a time of which the log has dropped days, or leaves them out where no time was named."""
+        begin = kept.begin(span)
+        if begin >= span.end:
+            self.add_error(
+                "since", "The log has dropped this time (retention); load_archive brings archived days back."
+            )
+        elif begin > span.start and not may_shorten:
+            self.add_error(
+                "since",
+                f"The log has dropped days of this time (retention). Begin with {begin:%Y-%m-%d %H:%M}, or"
+                " load archived days back with load_archive.",
+            )
+        else:
+            self.span = Span(begin, span.end)
 
     @property
     def _rate(self) -> int:

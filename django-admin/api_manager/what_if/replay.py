@@ -1,12 +1,14 @@
 """The request log in the order in which it happened, decided once more.
 
-Rows are read day by day by a server-side cursor, from the index of time; memory is that of ``_ROWS_AT_ONCE``
-rows, of the hours, and of the levels of each key.
+Rows are read day by day by a server-side cursor, in a thread that is one batch ahead: PostgreSQL and Python
+work at the same time. Memory is that of two batches of ``_ROWS_AT_ONCE`` rows, of the hours, and of each key.
 """
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Final
@@ -15,7 +17,7 @@ from django.db import connection, transaction
 
 from api_manager.request_log.criteria import Span
 
-from . import subjects
+from . import kept, subjects
 from .doubt import Doubt
 from .limiter import Levels
 from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND
@@ -64,9 +66,11 @@ def replay(
     ends_at = None if longest is None else monotonic() + longest.total_seconds()
     run = _Run(question)
     rows = 0
-    # In a transaction a cursor reads as it goes.
-    with transaction.atomic():
-        for chunk in _chunks(Span(run.warms_up_from, question.span.end), run.key_ids):
+    span = Span(run.warms_up_from, question.span.end)
+    tell(0)
+    # In a transaction a cursor reads as it goes; and it is closed before that ends, also beyond a bound.
+    with transaction.atomic(), closing(_chunks(span, run.key_ids)) as chunks:
+        for chunk in chunks:
             rows += len(chunk)
             if (most_rows is not None and rows > most_rows) or (
                 ends_at is not None and monotonic() > ends_at
@@ -111,7 +115,9 @@ class _Run:
         found = subjects.of(question)
         slowest = max((subject.plan.refill_ticks for subject in found), default=0)
         warm_up = min(timedelta(microseconds=slowest // 16 + 1), MOST_WARM_UP)
-        self.warms_up_from: Final = _full_hour(question.span.start - warm_up)
+        # Before a day that is gone nothing can be known of what buckets held after it.
+        begins = _full_hour(question.span.start - warm_up)
+        self.warms_up_from: Final = kept.begin(Span(begins, question.span.start))
         self._begins = _ticks(self.warms_up_from)
         limits = {limit.name: limit for subject in found[:1] for limit in subject.plan.limits}
         self._spent = subjects.spent(found, limits.values(), self.warms_up_from)
@@ -138,11 +144,13 @@ class _Run:
             if levels is None:
                 levels = self._begin(tally, now)
             if count > 1 or tally.doubt is not None:
-                self._doubt(tally, levels, now, cost, endpoint, count)
-            if count == 1:
+                self._doubt(tally, levels, now, cost, endpoint, status, count)
+            if count > 1:
+                admitted, marks = levels.take_many(now, cost, endpoint, count)
+            elif status == _ADMITTED:
                 admitted, marks = levels.take(now, cost, endpoint)
             else:
-                admitted, marks = levels.take_many(now, cost, endpoint, count)
+                admitted, marks = self._take_denied(tally, levels, now, cost, endpoint)
             if now < start:
                 continue
             hour, sums = hours_[(now - start) // _HOUR_TICKS], tally.sums
@@ -155,9 +163,8 @@ class _Run:
             else:
                 hour[1] += count
                 sums[1] += count
-                if admitted:
-                    hour[2] += admitted
-                    sums[2] += admitted
+                hour[2] += admitted
+                sums[2] += admitted
             if admitted < count:
                 self._count_denied(marks, count - admitted)
         self.hours_done = max(0, (now - start) // _HOUR_TICKS)
@@ -200,7 +207,23 @@ class _Run:
             tally.low, tally.doubt = low, Doubt(plan, self._begins, tally.levels)
         return tally.levels
 
-    def _doubt(self, tally: _Tally, levels: Levels, now: int, cost: int, endpoint: str, count: int) -> None:
+    def _take_denied(
+        self, tally: _Tally, levels: Levels, now: int, cost: int, endpoint: str
+    ) -> tuple[int, tuple[str, ...]]:
+        """Ask for what was denied: it may be dated late, and so be admitted where it would not have been."""
+        had_room = levels.had_room(now, _SHARED_TICKS, cost, endpoint)
+        admitted, marks = levels.take(now, cost, endpoint)
+        if admitted and not had_room:
+            if tally.doubt is None:
+                plan, counts = tally.subject.plan, now >= self._start
+                tally.doubt = Doubt.of_late(plan, now, levels, cost, endpoint, counts=counts)
+            else:
+                tally.doubt.tokens += 1
+        return admitted, marks
+
+    def _doubt(
+        self, tally: _Tally, levels: Levels, now: int, cost: int, endpoint: str, status: int, count: int
+    ) -> None:
         """Requests came to levels that are not known, or at a time that is not."""
         plan, counts = tally.subject.plan, now >= self._start
         if tally.doubt is not None and tally.doubt.is_over(now):
@@ -218,19 +241,26 @@ class _Run:
             tally.doubt.share(now, _SHARED_TICKS, cost, endpoint, count, counts=counts)
             self._shared += count if counts else 0
         elif tally.doubt is not None:
-            tally.doubt.ask(now, cost, endpoint, counts=counts)
+            within = 0 if status == _ADMITTED else _SHARED_TICKS
+            tally.doubt.ask(now, cost, endpoint, within=within, counts=counts)
 
 
-def _chunks(span: Span, keys: list[int]) -> Iterator[list[Row]]:
-    """The rows of a time and some keys, the oldest first."""
+def _chunks(span: Span, keys: list[int]) -> Generator[list[Row]]:
+    """The rows of a time and some keys, the oldest first; the next are found while these are decided."""
     start = span.start
-    while start < span.end:
-        end = min(span.end, start.replace(hour=0) + _DAY)
-        with connection.chunked_cursor() as cursor:
-            cursor.execute(_ROWS, [start, end, keys])
-            while chunk := cursor.fetchmany(_ROWS_AT_ONCE):
-                yield chunk
-        start = end
+    with ThreadPoolExecutor(1, "what-if") as reader:
+        while start < span.end:
+            end = min(span.end, start.replace(hour=0) + _DAY)
+            with connection.chunked_cursor() as cursor:
+                cursor.execute(_ROWS, [start, end, keys])
+                ahead = reader.submit(cursor.fetchmany, _ROWS_AT_ONCE)
+                try:
+                    while chunk := ahead.result():
+                        ahead = reader.submit(cursor.fetchmany, _ROWS_AT_ONCE)
+                        yield chunk
+                finally:
+                    wait([ahead])
+            start = end
 
 
 def _full_hour(moment: datetime) -> datetime:
