@@ -106,7 +106,11 @@ bench-check: .venv/.installed-dev ## Fail if we serve less than 1.3 times an emp
 
 .PHONY: bench-micro
 bench-micro: .venv/.installed-dev ## Time the parts that each request pays for, and fail where one grew
-	@exec $(BIN)/python -m pytest bench/tests -n0 -p no:randomly -q --benchmark-columns=min,median,rounds
+	@exec $(BIN)/python -m pytest bench/tests -n0 --ignore=bench/tests/test_plan_cost.py -p no:randomly -q --benchmark-columns=min,median,rounds
+
+.PHONY: bench-plans
+bench-plans: .venv/.installed-dev ## Time requests of tiers with none to three further limits (2 minutes; needs wrk)
+	@exec $(BIN)/python -m pytest bench/tests/test_plan_cost.py -n0 -q
 
 .PHONY: bench-admin
 bench-admin: .venv/.installed-dev ## Time the admin's lists and filters at 10 k, 1 M and 10 M rows (20 minutes; 4 GB of disk)

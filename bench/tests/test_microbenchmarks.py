@@ -7,6 +7,7 @@ the same run. A regression shows as a budget that no longer holds.
 import asyncio
 import json
 import timeit
+from itertools import pairwise
 from time import monotonic
 
 import pytest
@@ -21,7 +22,8 @@ from ratelimiter.keys import credentials
 from ratelimiter.keys.record import KeyRecord, LimitRecord
 from ratelimiter.limiter.decision import Decision
 from ratelimiter.limiter.denials import DenialCache
-from ratelimiter.limiter.policy import Policy
+from ratelimiter.limiter.plan import NONE, Limits
+from ratelimiter.limiter.policy import Limit, Policy
 from ratelimiter.limiter.token_bucket import TokenBucket
 from ratelimiter.request_log.record import decode, encode
 
@@ -37,6 +39,8 @@ DENIED = Decision(False, POLICY, 1, 950_000_000_000_000, POLICY.refill_ticks)
 KEY = credentials.generate()
 RECORD = encode(1, 1, "198.51.100.7", "/v1/orders")
 TAKES = 256
+PLANS = (1.6, 1.2, 1.2)
+"""What the first, second and third further limit of a tier may multiply the time of a take by."""
 
 
 def reference():
@@ -75,6 +79,36 @@ def test_a_cached_denial(benchmark, unit):
     cache.remember(1, DENIED, monotonic() + 60, cache.edition)
     assert benchmark(cache.find, 1, POLICY, 1) is not None
     assert benchmark.stats.stats.min < 1.2 * unit
+
+
+def test_takes_of_plans(benchmark, redis_server):
+    """256 takes at once of tiers with none to three further limits, in turn: what each of them multiplies.
+
+    That is the limiter and Redis alone; ``make bench-plans`` asks for the whole of a request.
+    """
+    client = Redis.from_url(redis_server.url, retry=Retry(NoBackoff(), 0), socket_timeout=None, protocol=2)
+    bucket = TokenBucket(client, shards=1, timeout_seconds=5)
+    policy = Policy.of(10**8, 10**6)
+    buckets = [Limit(f"bucket{number}", Policy.of(10**6, 10**6, 60)) for number in range(len(PLANS))]
+    plans = [NONE, *(Limits(buckets[: number + 1]) for number in range(len(PLANS)))]
+    times = [[] for _ in plans]
+
+    async def take_all(number):
+        begun = monotonic()
+        subjects = range(number * TAKES, (number + 1) * TAKES)
+        await asyncio.gather(*(bucket.take(each, policy, 1, RECORD, plans[number]) for each in subjects))
+        times[number].append(monotonic() - begun)
+
+    async def take_in_turn():
+        for number in range(len(plans)):
+            await take_all(number)
+
+    with asyncio.Runner() as runner:
+        benchmark(lambda: runner.run(take_in_turn()))
+        runner.run(client.aclose())
+    best = [min(each) for each in times]
+    ratios = [more / fewer for fewer, more in pairwise(best)]
+    assert all(ratio < most for ratio, most in zip(ratios, PLANS, strict=True)), ratios
 
 
 def test_takes_that_share_a_call(benchmark, unit, redis_server):

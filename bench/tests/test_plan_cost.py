@@ -1,4 +1,4 @@
-"""What each further limit of a tier costs a request: ``make bench-micro``; needs wrk.
+"""What each further limit of a tier costs a request: ``make bench-plans``; needs wrk.
 
 One service serves the keys of four tiers, with none to three further limits, in turn, round after round; the
 medians of a request's CPU are compared: the worker's, Redis's and the drain's together.
