@@ -6,7 +6,7 @@ import re
 import socket
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -174,7 +174,7 @@ def saying(answer: bytes):
 
         def serve():
             client, _ = server.accept()
-            with client:
+            with client, suppress(ConnectionError):
                 client.recv(65536)
                 client.sendall(answer)
                 client.shutdown(socket.SHUT_WR)
