@@ -6,7 +6,7 @@ import re
 import socket
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -174,11 +174,13 @@ def saying(answer: bytes):
 
         def serve():
             client, _ = server.accept()
-            with client:
+            with client, suppress(ConnectionError):
                 client.recv(65536)
                 client.sendall(answer)
+                client.shutdown(socket.SHUT_WR)
+                client.recv(1)  # until it was read
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, name="saying")
         thread.start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
         thread.join()
@@ -220,6 +222,25 @@ def test_a_name_that_is_not_answered_holds_up_no_other(receiver, monkeypatch):
     answered.set()
     assert [outcome.error for outcome in outcomes] == [*["There was no answer within 3 s."] * 8, ""]
     assert took < 15
+
+
+def test_no_receiver_sees_a_cookie_of_another_at_its_address(receiver, monkeypatch):
+    answer = (
+        b"HTTP/1.1 200 OK\r\nset-cookie: session=theirs\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    )
+    look_up = socket.getaddrinfo
+    with saying(answer) as first:
+
+        def later(host, *arguments, **options):
+            if host == "localhost":
+                wait_for(lambda: not any(each.name == "saying" for each in threading.enumerate()))
+            return look_up("127.0.0.1", *arguments, **options)
+
+        monkeypatch.setattr(socket, "getaddrinfo", later)
+        urls = [first, receiver.url.replace("127.0.0.1", "localhost")]
+        outcomes = asyncio.run(posting.post_all([message(url) for url in urls]))
+    assert [outcome.error for outcome in outcomes] == ["", ""]
+    assert "cookie" not in receiver.received[0].headers
 
 
 def test_who_does_not_answer_rests_while_others_are_told(hook, receiver, leader, monkeypatch):

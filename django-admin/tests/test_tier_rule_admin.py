@@ -144,6 +144,10 @@ def test_a_rule_goes_on_once_it_was_looked_at_and_off_when_it_changes(site: Clie
     assert "83.3% of default" in page
     assert "suggest basic" in page
     assert "Nothing is done while it is off." in page
+    assert "After a rule has moved it, none moves it for 30 days" in page
+    TierRule.objects.update(action="notify", target_tier=None)
+    assert "After this rule has acted on it, it leaves it alone for 30 days." in site.get(preview).text
+    TierRule.objects.update(action="suggest", target_tier=form["target_tier"])
     assert not TierSuggestion.objects.exists()
 
     switch(site, preview, page)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from time import monotonic, time
 from typing import Final
 from urllib.parse import urlsplit
@@ -59,8 +60,14 @@ class Outcome:
 
 async def post_all(messages: Iterable[Message]) -> list[Outcome]:
     """An attempt for each, all at once. Whatever the network or a receiver does is an outcome."""
-    # trust_env=False: no proxy of the environment, which would look the name up by itself.
-    async with httpx.AsyncClient(verify=_certificates(), trust_env=False, timeout=CONNECT_SECONDS) as client:
+    # trust_env=False: no proxy of the environment, which would look the name up by itself. No cookies: they
+    # would go to whoever shares an address, such as all behind a CDN.
+    async with httpx.AsyncClient(
+        verify=_certificates(),
+        trust_env=False,
+        timeout=CONNECT_SECONDS,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+    ) as client:
         return await asyncio.gather(*(_attempt(client, message) for message in messages))
 
 
