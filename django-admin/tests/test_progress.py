@@ -17,8 +17,9 @@ from api_manager.progress import Progress, bar
         (0, "a key with a long name"),
         (80, "a key with a long name"),
         (100, "a key with a long name (rlk_live_a)"),
-    ]
-    + [(59, "a"), (20, "")],
+        (59, "a"),
+        (20, ""),
+    ],
 )
 def test_it_is_no_wider_than_the_terminal_and_leaves_nothing_behind(columns, title):
     terminal, side = os.openpty()

@@ -157,7 +157,7 @@ def test_what_buckets_held_before_is_known_or_in_doubt(issue):
     assert ask("basic", requests_per_hour=100, burst=40).error == 0
 
 
-def test_days_that_the_log_has_dropped_are_refused_or_left_out_and_leave_buckets_unknown(issue):
+def test_days_that_the_log_has_dropped_are_refused_or_left_out_and_leave_buckets_unknown(site, issue):
     key = issue().key
     day = NOON.replace(hour=0)
     tier = key.tier
@@ -176,6 +176,8 @@ def test_days_that_the_log_has_dropped_are_refused_or_left_out_and_leave_buckets
     week = QuestionForm(present(tier) | {"range": "7d"}, tier)
     assert week.is_valid(), week.errors
     assert week.span.start == day
+    shown = [site.get(url(tier), present(tier) | {"burst": "", "range": each}) for each in ("1h", "7d")]
+    assert [b"has dropped what was before" in each.content for each in shown] == [False, True]
     # What the day before had spent of the buckets nobody knows; of the quotas the usage does.
     of_day = {"since": day.isoformat(), "until": (day + 12 * HOUR).isoformat()}
     answer = ask(requests_per_hour=1, burst=3, **of_day)

@@ -191,7 +191,7 @@ class QuestionForm(forms.Form):
                 " load archived days back with load_archive.",
             )
         else:
-            self.span = Span(begin, span.end)
+            self.span, self.is_shortened = Span(begin, span.end), begin > span.start
 
     @property
     def _rate(self) -> int:
