@@ -268,6 +268,35 @@ def test_what_cannot_be_meant_is_told(db, arguments, said):
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"until": "0001-01-01T00:00"},
+        {"since": "0001-01-01T00:00+14:00"},
+        {"since": "9999-12-31T23:00-14:00"},
+        {"until": "0001-01-01T00:00+14:00"},
+        {"since": "2026-01-01T00:00", "until": "2025-01-01T00:00"},
+        {"range": "1y"},
+        {"since": "x"},
+        {"limits": "a:1/60\x00"},
+        {"limits": "a:1/60@"},
+        {"limits": "a:1/60\na:2/60"},
+        {"limits": "\n".join(f"a{number}:1/60" for number in range(30))},
+        {"limits": "a:0/60"},
+        {"limits": "a:999999999999999999/day"},
+        {"limits": "a:1/999999999999999999:999999999999999999"},
+        {"requests_per_hour": "9" * 30},
+        {"burst": "0"},
+    ],
+)
+def test_what_a_page_cannot_mean_is_told_at_its_field(db, said):
+    tier = Tier.objects.get(name="free")
+    form = QuestionForm(present(tier) | said, tier)
+    assert not form.is_valid()
+    [name] = form.errors
+    assert name in said
+
+
 def url(row, name="what_if"):
     return reverse(f"admin:api_manager_{row._meta.model_name}_{name}", args=[row.pk])
 
