@@ -12,7 +12,7 @@ from typing import Final, Self
 from .limiter import Levels, Plan
 
 _LOOK_EVERY: Final = 16
-"""Requests; a look costs as much as one of them. Where nothing is in doubt any more, a late look adds none."""
+"""Requests; a look costs as much as one. Where nothing is in doubt any more, a late look adds nothing."""
 
 
 class Doubt:
@@ -22,8 +22,8 @@ class Doubt:
         "_cost",
         "_is_shared",
         "_least",
-        "_most",
         "_looks",
+        "_most",
         "_open",
         "_plan",
         "_requests",
