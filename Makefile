@@ -116,6 +116,10 @@ bench-plans: .venv/.installed-dev ## Time requests of tiers with none to three f
 bench-admin: .venv/.installed-dev ## Time the admin's lists and filters at 10 k, 1 M and 10 M rows (20 minutes; 4 GB of disk)
 	@exec $(BIN)/python -m bench.admin $(BENCH_OPTIONS)
 
+.PHONY: bench-what-if
+bench-what-if: .venv/.installed-dev ## Time what if at 100 k and 1 M rows, and see that memory stays (2 minutes)
+	@exec $(BIN)/python -m bench.what_if $(BENCH_OPTIONS)
+
 .PHONY: lint
 lint: .venv/.installed-dev ## Check style, types, imports, workflows and scripts, and look for secrets
 	$(BIN)/ruff check .

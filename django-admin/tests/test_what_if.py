@@ -157,7 +157,7 @@ def test_what_buckets_held_before_is_known_or_in_doubt(issue):
     assert ask("basic", requests_per_hour=100, burst=40).error == 0
 
 
-def test_days_that_the_log_has_dropped_are_refused_or_left_out_and_leave_buckets_unknown(issue):
+def test_days_that_the_log_has_dropped_are_refused_or_left_out_and_leave_buckets_unknown(site, issue):
     key = issue().key
     day = NOON.replace(hour=0)
     tier = key.tier
@@ -176,6 +176,8 @@ def test_days_that_the_log_has_dropped_are_refused_or_left_out_and_leave_buckets
     week = QuestionForm(present(tier) | {"range": "7d"}, tier)
     assert week.is_valid(), week.errors
     assert week.span.start == day
+    shown = [site.get(url(tier), present(tier) | {"burst": "", "range": each}) for each in ("1h", "7d")]
+    assert [b"has dropped what was before" in each.content for each in shown] == [False, True]
     # What the day before had spent of the buckets nobody knows; of the quotas the usage does.
     of_day = {"since": day.isoformat(), "until": (day + 12 * HOUR).isoformat()}
     answer = ask(requests_per_hour=1, burst=3, **of_day)
@@ -264,6 +266,35 @@ def test_what_cannot_be_meant_is_told(db, arguments, said):
     with pytest.raises(CommandError) as caught:
         run(*arguments)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"until": "0001-01-01T00:00"},
+        {"since": "0001-01-01T00:00+14:00"},
+        {"since": "9999-12-31T23:00-14:00"},
+        {"until": "0001-01-01T00:00+14:00"},
+        {"since": "2026-01-01T00:00", "until": "2025-01-01T00:00"},
+        {"range": "1y"},
+        {"since": "x"},
+        {"limits": "a:1/60\x00"},
+        {"limits": "a:1/60@"},
+        {"limits": "a:1/60\na:2/60"},
+        {"limits": "\n".join(f"a{number}:1/60" for number in range(30))},
+        {"limits": "a:0/60"},
+        {"limits": "a:999999999999999999/day"},
+        {"limits": "a:1/999999999999999999:999999999999999999"},
+        {"requests_per_hour": "9" * 30},
+        {"burst": "0"},
+    ],
+)
+def test_what_a_page_cannot_mean_is_told_at_its_field(db, said):
+    tier = Tier.objects.get(name="free")
+    form = QuestionForm(present(tier) | said, tier)
+    assert not form.is_valid()
+    [name] = form.errors
+    assert name in said
 
 
 def url(row, name="what_if"):

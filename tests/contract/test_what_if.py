@@ -252,6 +252,22 @@ async def flood(service, database):
     assert more["denied_by"] == {DEFAULT: more["would_deny"]}
 
 
+async def drip(service, database):
+    """Tokens come back while a worker denies from memory, and dates that when it records it."""
+    headers = {"Authorization": f"Bearer {ADMIN_API_TOKEN}"}
+    key = {"name": "drip", "requests_per_hour": 72_000, "burst": 2}
+    issued = (await service.post("/api/keys", json=key, headers=headers)).json()
+    answers = []
+    for _ in range(150):
+        answers.append((await service.post("/api/request", headers={"X-API-Key": issued["key"]})).status_code)
+        await asyncio.sleep(0.005)
+    await copied(database, issued["id"], len(answers))
+    same = what_if(database, "--key", str(issued["id"]))
+    assert same["admitted"] == answers.count(200) < len(answers) - 20
+    assert abs(same["would_admit"] - same["admitted"]) <= same["error"] <= answers.count(429)
+
+
 async def test_recorded_runs_have_their_own_outcome_under_their_own_limits(service, bucket, database):
     await decide_a_plan(bucket, database)
     await flood(service, database)
+    await drip(service, database)

@@ -16,6 +16,8 @@ does not tell is not guessed, but bounded:
 
 - Denials that share a row (``count``) came within ``SHARED_WITHIN`` before it; they are asked at its time, at
   the cost that it has. So much as came back meanwhile may have been theirs.
+- A single denial may be late by as much: a worker gave it from memory, and it is dated when it was recorded.
+  Where it is admitted now, and would not have been ``SHARED_WITHIN`` before, that is in doubt.
 - What the buckets held when the range begins is not known. Rows of one refill before it (``MOST_WARM_UP`` at
   most) are decided, too, but not counted: once with buckets that are full at their beginning, and once with
   empty ones. Where the two still differ when the range begins, that is in doubt. Quotas begin with what
@@ -26,6 +28,5 @@ off at most. Of a key whose requests differ in cost it takes what came in the se
 come before the denials.
 
 Not simulated: requests that were refused (403), and what clients would have done otherwise had they been told
-otherwise. A denial that a worker gave from memory is dated when it was recorded, up to 0.05 s late. What was
-decided while Redis was away is decided as if it had been there.
+otherwise. What was decided while Redis was away is decided as if it had been there.
 """

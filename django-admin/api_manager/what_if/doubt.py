@@ -10,10 +10,9 @@ one cost, too, as long as only the beginning is not known.
 from typing import Final, Self
 
 from .limiter import Levels, Plan
-from .policy import TICKS_PER_SECOND
 
-_LOOK_EVERY: Final = TICKS_PER_SECOND
-"""A look costs as much as a request."""
+_LOOK_EVERY: Final = 16
+"""Requests; a look costs as much as one. Where nothing is in doubt any more, a late look adds nothing."""
 
 
 class Doubt:
@@ -23,8 +22,8 @@ class Doubt:
         "_cost",
         "_is_shared",
         "_least",
+        "_looks",
         "_most",
-        "_next_look",
         "_open",
         "_plan",
         "_requests",
@@ -45,7 +44,7 @@ class Doubt:
         self._cost = 0
         self._open = 0
         self._is_shared = False
-        self._next_look = now
+        self._looks = 0
         self._requests = 0
 
     @classmethod
@@ -63,10 +62,10 @@ class Doubt:
         return doubt
 
     def is_over(self, now: int) -> bool:
-        """Whether it is known again what the limits hold; it may be said a second late."""
-        if now < self._next_look:
+        """Whether it is known again what the limits hold; it may be said some requests late."""
+        self._looks += 1
+        if self._looks % _LOOK_EVERY != 1:
             return False
-        self._next_look = now + _LOOK_EVERY
         return self._least.apart(self._most, now) == 0
 
     def ask(self, now: int, cost: int, endpoint: str, *, within: int = 0, counts: bool) -> None:

@@ -7,7 +7,7 @@ for a quota; ``~`` before the name makes it a shadow.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any, Final
 
 from django import forms
@@ -165,9 +165,12 @@ class QuestionForm(forms.Form):
         since, until, now = self.cleaned_data["since"], self.cleaned_data["until"], timezone.now()
         _, length = RANGES[self.cleaned_data["range"] or DEFAULT_RANGE]
         # As long as the log may be asked for at once; the first hour counts as a whole.
-        until = min(until or now, now)
-        start = (since or max(until - length, datetime.min.replace(tzinfo=UTC) + length)).astimezone(UTC)
-        start = start.replace(minute=0, second=0, microsecond=0)
+        try:
+            until = min(until or now, now).astimezone(UTC)
+            start = (since or until - length).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        except OverflowError:
+            self.add_error("since" if since else "until", "Expected a time of this century.")
+            return
         if start >= until:
             self.add_error("since", "It must begin before it ends, and before now.")
         elif until - start > LONGEST + _HOUR:
@@ -175,7 +178,7 @@ class QuestionForm(forms.Form):
                 "since", f"At most {LONGEST.days} days at once; what is older may be in the archive."
             )
         else:
-            self._clean_kept(Span(start, until.astimezone(UTC)), may_shorten=since is None)
+            self._clean_kept(Span(start, until), may_shorten=since is None)
 
     def _clean_kept(self, span: Span, *, may_shorten: bool) -> None:
         """Refuses a time of which the log has dropped days, or leaves them out where no time was named."""
@@ -191,7 +194,7 @@ class QuestionForm(forms.Form):
                 " load archived days back with load_archive.",
             )
         else:
-            self.span = Span(begin, span.end)
+            self.span, self.is_shortened = Span(begin, span.end), begin > span.start
 
     @property
     def _rate(self) -> int:
