@@ -30,6 +30,13 @@ def bar(total: int, unit: str) -> Callable[[int], str]:
     return show
 
 
+def _columns(terminal: OutputWrapper) -> int:
+    try:
+        return os.get_terminal_size(terminal.fileno()).columns or _COLUMNS
+    except OSError:  # what is no file says that it has no number by one, too
+        return _COLUMNS
+
+
 class Progress:
     """Called with the bytes (or what ``show`` shows) so far; without a terminal it shows nothing."""
 
@@ -56,7 +63,7 @@ class Progress:
 
     def _line(self, shown: str) -> str:
         # What is wider than the terminal would wrap, and its first part stay there for ever.
-        width = (os.get_terminal_size(self._out.fileno()).columns or _COLUMNS) - 1
+        width = _columns(self._out) - 1
         title = self._title[: max(0, width - len(shown) - 2)]
         return f"{title}  {shown}"[:width]
 
