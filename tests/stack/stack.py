@@ -24,7 +24,7 @@ from tests.waiting import wait_for
 
 IMAGE_TAG = "stack-test"
 # Grafana is left to those who can reach its image.
-ENTRANCES = ("nginx", "prometheus", "rules")
+ENTRANCES = ("nginx", "prometheus", "notices", "rules")
 UP_SECONDS = 120
 DECISIONS = {200, 429}
 

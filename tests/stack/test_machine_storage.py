@@ -42,12 +42,14 @@ def test_a_disk_with_anything_else_on_it_is_refused_and_stays_as_it_is(tmp_path,
     assert (disk.read_bytes(), folder.exists()) == (before, False)
 
 
+@pytest.mark.slow
 def test_postgresql_does_not_start_without_its_volume(admin, tmp_path):
     with pytest.raises(AssertionError, match="POSTGRES_VOLUME: expected a folder"):
         admin.compose("run", "--rm", "--no-deps", "-T", "postgres", POSTGRES_VOLUME=str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_backup_brings_the_dump_and_the_days_that_are_over_into_the_bucket(admin):
     admin.sql(
         "INSERT INTO request_log (api_key_id, endpoint, status_code, cost, remaining, count, timestamp)"
@@ -79,6 +81,7 @@ def test_a_backup_brings_the_dump_and_the_days_that_are_over_into_the_bucket(adm
     assert marker.stat().st_mtime_ns == finished
 
 
+@pytest.mark.slow
 def test_emptied_buckets_are_empty(admin, tmp_path):
     for bucket in ("backups", "handover"):
         (tmp_path / bucket / "dumps").mkdir(parents=True)
