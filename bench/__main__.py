@@ -85,7 +85,7 @@ def run(
 
 @app.command()
 def check(
-    rounds: Annotated[int, typer.Option(min=1)] = 5,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
     seconds: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Fail unless we serve at least 1.3 times the requests a second of FastAPI's empty endpoint."""

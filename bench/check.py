@@ -30,7 +30,7 @@ def measure(folder: Path, screen: Screen, options: Options) -> list[Line]:
             one.warm_up()
         found = list[Line]()
         mine, theirs = list[Sample](), list[Sample]()
-        # A machine that others load may fail five rounds; then twice as many are judged together.
+        # A machine that others load may fail the first rounds; then twice as many are judged together.
         while not mine or (exit_code(found) and len(mine) == options.rounds):
             samples = interleave(Bench(options, stack, screen), field, (CONNECTIONS,))
             mine += samples[us.name][CONNECTIONS]
