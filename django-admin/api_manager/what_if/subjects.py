@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from django.db import connection
 
-from api_manager.chain import members
+from api_manager.chain import CHAINS, members
 from api_manager.models import APIKey, KeyLimit
 
 from .limiter import Plan
@@ -15,18 +15,14 @@ from .policy import TICKS_EPOCH_SECONDS, TICKS_PER_SECOND, Limit, Policy, Quota
 from .question import Question
 
 # The newest key of a chain says which tier it has; a successor is always the younger row.
-_OF_TIER: Final = """
-WITH RECURSIVE chain (id, root) AS (
-    SELECT id, id FROM api_key WHERE replaces_id IS NULL
-    UNION ALL
-    SELECT key.id, chain.root FROM api_key AS key JOIN chain ON key.replaces_id = chain.id
-), newest AS (
-    SELECT root, max(id) AS id, array_agg(id) AS members FROM chain GROUP BY root
+_OF_TIER: Final = f"""
+{CHAINS}, newest AS (
+    SELECT max(key_id) AS id, array_agg(key_id) AS members FROM chain GROUP BY chain_id
 )
 SELECT key.id, newest.members, key.requests_per_hour, key.burst
 FROM newest JOIN api_key AS key ON key.id = newest.id
 WHERE key.tier_id = %s
-"""
+"""  # noqa: S608  # ours
 
 _SPENT: Final = """
 SELECT api_key_id, sum(cost) FROM usage_hourly
